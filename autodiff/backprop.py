@@ -1,0 +1,165 @@
+"""Backpropagation: a topological order of the graph, and the sweeps that carry derivatives along it.
+
+With v1 ... vN in topological order (parents before children), the error signal of a node is the sum, over
+its children, of the child's error signal times the child's local derivative: the multivariate chain rule.
+
+An edge whose error signal or local derivative is exactly 0 passes nothing on, even next to an infinity.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from autodiff.primitives import chain
+
+__all__ = ["toposort"]
+
+Node = Any  # a Value; this module comes before it
+
+
+def toposort(*roots: Node, stop: Iterable[Node] = ()) -> list[Node]:
+    """List all nodes that the roots were computed from, parents before children, without recursion.
+
+    Nodes in `stop` are listed, what they were computed from is not.
+
+    >>> from autodiff import Value
+    >>> x = Value(2.0, "x")
+    >>> y = x * x
+    >>> [node.data for node in toposort(y + x)]
+    [2.0, 4.0, 6.0]
+    """
+    order: list[Node] = []
+    stopped, seen = set(stop), set()
+    stack: list[Node] = list(reversed(roots))
+    while stack:
+        node = stack.pop()
+        if node is None:  # all parents of the node below are listed
+            order.append(stack.pop())
+            continue
+        if node in seen:
+            continue
+        seen.add(node)
+        if node._primitive is None or node in stopped:
+            order.append(node)
+            continue
+        stack += (node, None)
+        left = node._left
+        if type(left) is tuple:
+            fresh = [arg for arg in left if type(arg) is not float and arg not in seen]
+            # A leaf has no parents to wait for: it is listed at once.
+            fresh_leaves = dict.fromkeys([arg for arg in fresh if arg._primitive is None])
+            order += fresh_leaves
+            seen.update(fresh_leaves)
+            stack += [arg for arg in fresh if arg._primitive is not None]
+            continue
+        if type(left) is not float and left not in seen:
+            stack.append(left)
+        right = node._right
+        if type(right) is not float and right not in seen:
+            stack.append(right)
+    return order
+
+
+def sweep(order: list[Node]) -> None:
+    """Carry error signals, held in `.grad`, from the last node of a topological order to all others, in floats.
+
+    The caller has set `.grad` of the last node to the seed, and of all others to 0.
+    """
+    for node in reversed(order):
+        signal, primitive = node.grad, node._primitive
+        if not signal or primitive is None:
+            continue
+        rules = primitive.derivatives
+        # The two common shapes are written out: a loop over one or two arguments costs more than its body.
+        if len(rules) == 2:
+            rule_x, rule_y = rules
+            arg = node._left
+            if type(arg) is not float:
+                local = rule_x if type(rule_x) is float else rule_x(node._data, node._x, node._y)
+                if local:
+                    arg.grad += signal * local
+            arg = node._right
+            if type(arg) is not float:
+                local = rule_y if type(rule_y) is float else rule_y(node._data, node._x, node._y)
+                if local:
+                    arg.grad += signal * local
+        elif len(rules) == 1:
+            local = rules[0] if type(rules[0]) is float else rules[0](node._data, node._x)
+            if local:
+                node._left.grad += signal * local
+        else:
+            for arg, local in zip(node._args, primitive.locals(node._data, node._inputs), strict=True):
+                if local and type(arg) is not float:
+                    arg.grad += signal * local
+
+
+def product(signal: Any, local: Any) -> Any:
+    """Multiply an error signal by a local derivative, each a float or a Value; None stands for no dependence."""
+    if (type(signal) is float and not signal) or (type(local) is float and not local):
+        return None
+    for one, other in ((signal, local), (local, signal)):
+        if type(one) is float:
+            if one == 1.0:
+                return other
+            if one == -1.0:
+                return -other
+    return chain(signal, local)
+
+
+def _active(order: list[Node], inputs: Iterable[Node]) -> set[Node]:
+    """Find the nodes of a topological order that depend on the inputs."""
+    active = set(inputs)
+    for node in order:
+        if node not in active and any(type(arg) is not float and arg in active for arg in node._args):
+            active.add(node)
+    return active
+
+
+def _edges(node: Node, active: set[Node]) -> Iterable[tuple[Node, Any]]:
+    """Pair each active argument of a node with its local derivative, as a graph."""
+    primitive = node._primitive
+    if primitive.arity is None:
+        pairs = zip(node._args, primitive.locals(node, node._args), strict=True)
+        yield from ((arg, local) for arg, local in pairs if type(arg) is not float and arg in active)
+        return
+    for arg, rule in zip(node._args, primitive.derivatives, strict=True):
+        if type(arg) is not float and arg in active:
+            yield arg, rule(node, *node._args) if callable(rule) else rule
+
+
+def pull(order: list[Node], seeds: dict[Node, Any], inputs: list[Node]) -> dict[Node, Any]:
+    """Carry error signals from the seeds back to the inputs as a graph that can be differentiated again."""
+    active = _active(order, inputs)
+    ends = set(inputs)
+    signals = dict(seeds)
+    for node in reversed(order):
+        if node in ends or node not in active or node not in signals:
+            continue
+        _check_unchanged(node)
+        signal = signals.pop(node)
+        for arg, local in _edges(node, active):
+            contribution = product(signal, local)
+            if contribution is not None:
+                signals[arg] = signals[arg] + contribution if arg in signals else contribution
+    return signals
+
+
+def push(order: list[Node], tangents: dict[Node, Any]) -> dict[Node, Any]:
+    """Carry tangents from the inputs forward to every node, as a graph that can be differentiated again."""
+    active = _active(order, tangents)
+    result = dict(tangents)
+    for node in order:
+        if node in tangents or node not in active:
+            continue
+        _check_unchanged(node)
+        for arg, local in _edges(node, active):
+            contribution = product(result[arg], local) if arg in result else None
+            if contribution is not None:
+                result[node] = result[node] + contribution if node in result else contribution
+    return result
+
+
+def _check_unchanged(node: Node) -> None:
+    for arg, data in zip(node._args, node._inputs, strict=True):
+        if type(arg) is not float and arg._data is not data and arg._data != data:
+            name = f" {arg.label!r}" if arg.label else ""
+            raise ValueError(f"data of leaf{name} was changed after {node._primitive.name} used it; evaluate again")

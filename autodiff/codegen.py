@@ -1,0 +1,443 @@
+"""Code generation: terms become the Python that a careful person would have written.
+
+There is no calculus in here: derivatives are part of the graph already.
+"""
+
+import ast
+import builtins
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from autodiff import primitives as p
+from autodiff import special
+from autodiff.primitives import Primitive
+from autodiff.terms import Ask, Block, Builder, Identity, Term
+from autodiff.zeros import Regions
+
+__all__: list[str] = []
+
+DEPTH = 4  # deeper expressions are hardly faster, and harder to read
+WIDTH = 100  # characters of an expression that is still put into another
+ATOM = 100  # precedence of a name, a call or a parenthesis
+WORDS = frozenset(  # of the generated code itself
+    word
+    for line in ("type float int str list tuple dict len zip math", "array same other learn careful itself watched")
+    for word in line.split()
+)
+COMPARISONS = {"__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=", "__eq__": "==", "__ne__": "!="}
+
+
+# ---- printing
+
+PRECEDENCE = {ast.Add: 10, ast.Sub: 10, ast.Mult: 20, ast.Div: 20, ast.FloorDiv: 20, ast.Mod: 20, ast.Pow: 40}
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a source template prints: its precedence, what each argument's must be, and which arguments repeat."""
+
+    text: str
+    precedence: int
+    needed: tuple[int, ...]
+    repeats: tuple[bool, ...]
+
+
+@cache
+def template(text: str, arity: int) -> Template:
+    """Analyse a source template."""
+    names = [f"_{i}" for i in range(arity)]
+    tree = ast.parse(text.format(*names), mode="eval").body
+    used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    repeats = tuple(used.count(name) > 1 for name in names)
+    inner = 0 if isinstance(tree, ast.Call) else 50
+    if isinstance(tree, ast.BinOp) and bare(text) == text:
+        own = PRECEDENCE[type(tree.op)]
+        left, right = (own + 1, own) if isinstance(tree.op, ast.Pow) else (own, own + 1)
+        needs = {ast.unparse(tree.left): left, ast.unparse(tree.right): right}
+        return Template(text, own, tuple(needs.get(name, inner) for name in names), repeats)
+    if isinstance(tree, ast.UnaryOp) and not isinstance(tree.op, ast.Not) and bare(text) == text:
+        return Template(text, 30, (30,), repeats)
+    if isinstance(tree, ast.IfExp | ast.Compare | ast.BoolOp | ast.UnaryOp) and bare(text) == text:
+        return Template(text, 0, (inner,) * arity, repeats)
+    return Template(text, ATOM, (inner,) * arity, repeats)
+
+
+def number(x: float) -> str:
+    """Print a float so that it reads back to the bit."""
+    if math.isfinite(x):
+        return repr(x)
+    return "nan" if x != x else "inf" if x > 0.0 else "-inf"
+
+
+@dataclass
+class Text:
+    """A printed expression."""
+
+    text: str
+    precedence: int = ATOM
+    depth: int = 0
+    may_raise: bool = False
+
+    def within(self, needed: int) -> str:
+        """Give the text, in parentheses where the context binds tighter."""
+        return self.text if self.precedence >= needed else f"({self.text})"
+
+
+class Printer:
+    """Prints a tree of blocks as the lines of a function."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        careful: bool,
+        finish: "Callable[[Printer, Block], list[str]]",
+        miss: str,
+        taken: set[str],
+    ):
+        self.builder = builder
+        self.careful = careful  # print every `chain` as itself, rather than as a product to be checked for nan
+        self.finish = finish  # prints the end of a way
+        self.taken = taken  # names of parameters, which functions must not have
+        self.miss = miss  # the statement for an outcome that no trace had
+        self.names: dict[str, Any] = {}  # what the code needs beside builtins: name -> object
+        self.lines: list[str] = []
+        self.open: list[Term] = []  # the regions whose `if`s are being printed
+        self.written: list[set[Term]] = []  # the names given in each
+        self.done: set[Term] = set()  # outputs that were added to an accumulator already
+        self.sinks: Callable[[Block], list[tuple[Any, str]]] = lambda block: []  # accumulators that outputs go to
+        self.blocks = [builder.root]
+        for block in self.blocks:
+            self.blocks.extend(block.ways.values())
+        self.blocks.insert(0, builder.before_loop)
+        self.sizes: dict[Block, int] = {}
+        self.suspects: dict[Block, list[Term]] = {}
+        self.needed: set[Term] = set()
+        self.hopeful: set[Term] = set()
+        self.texts: dict[Term, Text] = {}
+        self.values = self.derivatives = 0
+        self.section = ""
+        self._analyse()
+
+    # ---- what is needed
+
+    def _analyse(self) -> None:
+        """Find the needed terms, count their uses, and find the products that may be printed hopefully."""
+        hidden: set[Term] = set()  # a nan in these might reach no result
+        for block in reversed(self.blocks):
+            self.sizes[block] = 1 + sum(self.sizes[way] for way in block.ways.values())
+            for term in [*block.terms, *self.builder.inputs]:
+                term.uses = 0
+        for block in reversed(self.blocks):
+            for x in block.outputs or ():
+                self._use(x, 1)
+            for x in block.question.operands if block.question else ():
+                self._use(x, 1 if isinstance(x, Term) and x.block is block else 2)
+                hidden.add(x)
+            for term in reversed(block.terms):
+                if term not in self.needed:
+                    if not term.may_raise:
+                        continue
+                    self.needed.add(term)
+                    hidden.add(term)
+                for x in term.args:
+                    if isinstance(x, Term):
+                        self._use(x, 1 if x.block is block else 2)  # used from another block: it gets a name
+                        if term in hidden or term.primitive not in STICKY:
+                            hidden.add(x)
+        if not self.careful:
+            self.hopeful = {t for t in self.needed if t.primitive is p.chain and t not in hidden}
+        self._find_suspects()
+
+    def _use(self, x: Any, times: int) -> None:
+        if isinstance(x, Term):
+            x.uses += times
+            self.needed.add(x)
+
+    # ---- expressions
+
+    def operand(self, x: Any) -> Text:
+        """Print a constant, a name, or an expression that is put in place."""
+        if isinstance(x, Term):
+            return self.texts.get(x) or Text(x.name)
+        if type(x) is float:
+            if not math.isfinite(x):
+                self.names["nan" if x != x else "inf"] = math.nan if x != x else math.inf
+            return Text(number(x), 30 if math.copysign(1.0, x) < 0.0 else ATOM)
+        return Text(repr(x))
+
+    def expression(self, term: Term) -> Text:
+        """Print the operation of a term."""
+        primitive = term.primitive
+        assert primitive is not None
+        args = [self.operand(x) for x in term.args]
+        depth = 1 + max((a.depth for a in args), default=0)
+        source = "{} * {}" if term in self.hopeful else primitive.template(term.args)
+        source = self._import(primitive, source or f"{primitive.name}({', '.join(['{}'] * (primitive.arity or 1))})")
+        if primitive.arity is None:
+            text, precedence = f"{source.split('(')[0]}({', '.join(a.text for a in args)})", ATOM
+        else:
+            shape = template(source, len(args))
+            printed = [a.within(n) for a, n in zip(args, shape.needed, strict=True)]
+            if source == "{} ** {}":
+                printed[1] = str(int(term.args[1])) if abs(term.args[1]) < 1e15 else printed[1]
+            text, precedence = shape.text.format(*printed), shape.precedence
+        if precedence in (10, 20) and len(args) == 2 and args[0].precedence == precedence:
+            depth = max(args[0].depth, *(a.depth + 1 for a in args[1:]))  # a + b + c has no parentheses
+        return Text(text, precedence, depth, term.may_raise or any(a.may_raise for a in args))
+
+    def _import(self, primitive: Primitive, source: str) -> str:
+        """Provide the functions that a template calls, under other names where a parameter has theirs."""
+        ours = p.TABLE.get(primitive.name) is primitive
+        if "math." in source:
+            self.names["math"] = math
+        for name in _called(source):
+            known = getattr(special, name, None) or getattr(math, name, None)
+            if not ours and name == primitive.name:
+                known = primitive.value
+            elif known is None and hasattr(builtins, name):
+                continue
+            function = known or primitive.value
+            taken = name in self.taken or (not ours and (name in WORDS or re.fullmatch(r"[vdg][0-9]+", name)))
+            shown = f"{name}_" if taken else name
+            while self.names.get(shown, function) is not function:
+                shown += "_"
+            self.names[shown] = function
+            source = source.replace(f"{name}(", f"{shown}(") if shown != name else source
+        return source
+
+    def _may_inline(self, term: Term, text: Text, user: Term | None) -> bool:
+        """Decide whether an expression is put into its one use, rather than given a name."""
+        if term.uses != 1 or text.depth > DEPTH or len(text.text) > WIDTH:
+            return False
+        return user is None or not self._repeats(user, term, text)
+
+    def _repeats(self, user: Term, term: Term, text: Text) -> bool:
+        """Say whether an operation prints an argument more than once, or one that may raise only on a condition."""
+        assert user.primitive is not None
+        source = "" if user in self.hopeful else user.primitive.template(user.args)
+        if not source or user.primitive.arity is None:
+            return False
+        if text.may_raise and " if " in source:
+            return True
+        repeats = template(source, len(user.args)).repeats
+        return any(x is term and r for x, r in zip(user.args, repeats, strict=True))
+
+    # ---- statements
+
+    def print(self, block: Block, indent: str) -> None:
+        """Print a block and all that follows it. The longest way keeps the indentation, so that loops do not nest."""
+        while True:
+            self.operations(block, indent)
+            if block.question is None:
+                self.lines += [indent + line for line in self.finish(self, block)]
+                return
+            ask, section = block.question, self.section
+            main = max(block.ways, key=lambda key: self.sizes[block.ways[key]])
+            for key, way in block.ways.items():
+                if key != main:
+                    self.lines.append(f"{indent}if {self._condition(ask, key)}:")
+                    self.print(way, indent + "    ")
+                    self.section = section
+            if not (_is_yes_or_no(ask) and len(block.ways) == 2):
+                self.lines.append(f"{indent}if {self._condition(ask, main, negated=True)}:")
+                self.lines.append(f"{indent}    {self.miss}")
+            block = block.ways[main]
+
+    def operations(self, block: Block, indent: str) -> None:
+        """Print the operations of one block, those behind an error signal inside an `if`."""
+        terms = [t for t in block.terms if t in self.needed]
+        users = {x: term for term in terms for x in term.args if isinstance(x, Term)}
+        sinks = {x: name for x, name in self.sinks(block) if isinstance(x, Term) and x.block is block}
+        # Signals of signals are no plain sums of products: what is 0 there is computed.
+        products = set() if self.builder.higher_order else self.hopeful
+        regions = Regions(terms, products, {x for x in block.outputs or () if isinstance(x, Term)}, sinks)
+        for term in regions.order():
+            if regions.is_root(term):
+                self._root(regions, term, sinks, indent)
+                continue
+            text, user = self.expression(term), users.get(term)
+            total = regions.running_total(term)
+            if total is not None:
+                self._enter(regions, regions.home(term), indent)
+                self._add_to(term, total, indent)
+            elif term in sinks and term.uses == 1:
+                self._enter(regions, regions.home(term), indent)
+                self._sink(term, text.text, sinks, indent)
+            elif (
+                term not in sinks
+                and regions.may_move(term, user, text.may_raise)
+                and self._may_inline(term, text, user)
+            ):
+                self.texts[term] = text
+            else:
+                self._enter(regions, regions.home(term), indent)
+                self._assign(term, text, indent)
+                if term in sinks:
+                    self._sink(term, term.name, sinks, indent)
+        self._enter(regions, None, indent)
+
+    def _root(self, regions: Regions, root: Term, sinks: dict[Term, str], indent: str) -> None:
+        """Let the root of a region stand for the error signal; outside, it is 0."""
+        signal = self.operand(regions.signal(root))
+        self.texts[root] = signal
+        if regions.used_outside(root):
+            self._enter(regions, root, indent)
+            self._assign(root, signal, indent)
+        if root in sinks:
+            self._enter(regions, root, indent)
+            self._sink(root, self.texts[root].text, sinks, indent)
+
+    def _sink(self, term: Term, text: str, sinks: dict[Term, str], indent: str) -> None:
+        """Print the addition of an output to its accumulator."""
+        self._title(term, indent)
+        self.lines.append(f"{self._inner(indent)}{sinks[term]} += {bare(text)}")
+        self.done.add(term)
+
+    def _title(self, term: Term | None, indent: str) -> None:
+        """Print the comment that starts a section."""
+        section = "derivatives" if term is None or term.deriving else "values"
+        if section != self.section and not self.open:
+            self.section = section
+            self.lines.append(f"{indent}# {section}")
+
+    def _inner(self, indent: str) -> str:
+        return indent + "    " * len(self.open)
+
+    def _enter(self, regions: Regions, home: Term | None, indent: str) -> None:
+        """Leave and enter `if`s until inside the one of a region."""
+        path = regions.path(home)
+        while self.open != path[: len(self.open)]:
+            root = self.open.pop()
+            names = [x.name for x in regions.left_undefined(root) if x.name and x in self.written[-1]]
+            written = self.written.pop()
+            if self.written:
+                self.written[-1] |= written
+            for i in range(0, len(names), 8):
+                if i == 0:
+                    self.lines.append(f"{self._inner(indent)}else:")
+                self.lines.append(f"{self._inner(indent)}    {' = '.join(names[i : i + 8])} = 0.0")
+        if path and not self.open:
+            self._title(None, indent)
+        for root in path[len(self.open) :]:
+            flag = regions.flag(root)
+            condition = bare(self.expression(flag).text).removeprefix("1.0 if ").removesuffix(" else 0.0")
+            self.lines.append(f"{self._inner(indent)}if {condition}:")
+            self.open.append(root)
+            self.written.append(set())
+
+    def _add_to(self, term: Term, total: Term, indent: str) -> None:
+        """Print a sum as an addition to the running total, which keeps its value where this is branched around."""
+        other = next(x for x in term.args if x is not total)
+        sign = "-" if term.primitive is p.sub else "+"
+        term.name = total.name
+        self.texts[term] = Text(term.name)
+        self.lines.append(f"{self._inner(indent)}{term.name} {sign}= {self.operand(other).text}")
+
+    def _assign(self, term: Term, text: Text, indent: str) -> None:
+        self._title(term, indent)
+        if term.uses == 0:  # computed because it may raise
+            self.lines.append(f"{self._inner(indent)}{bare(text.text)}")
+            return
+        if term.deriving:
+            self.derivatives += 1
+            term.name = f"d{self.derivatives}"
+        else:
+            self.values += 1
+            term.name = f"v{self.values}"
+        self.texts[term] = Text(term.name)
+        if self.written:
+            self.written[-1].add(term)
+        self.lines.append(f"{self._inner(indent)}{term.name} = {bare(text.text)}")
+
+    def _condition(self, ask: Ask, key: Any, negated: bool = False) -> str:
+        kind, outcome = key
+        texts = [self.operand(x).within(11) for x in ask.operands]
+        if ask.kind in COMPARISONS:
+            text = f"{texts[0]} {COMPARISONS[ask.kind]} {texts[1]}"
+            return text if outcome != negated else f"not {text}"
+        if ask.kind == "bool":
+            return f"{'not ' if outcome == negated else ''}{texts[0]}"
+        if ask.kind == "data":
+            self.names["same"] = same
+            text = f"same({texts[0]}, {self._exact(outcome)})"
+            return f"not {text}" if negated else text
+        sign = "!=" if negated else "=="
+        if ask.kind == "is":
+            other = self.constant(outcome.value if isinstance(outcome, Identity) else outcome)
+            if kind in (int, str):
+                glue, first = (" or ", "is not") if negated else (" and ", "is")
+                return f"type({texts[0]}) {first} {kind.__name__}{glue}{texts[0]} {sign} {other}"
+            return f"{texts[0]} {'is not' if negated else 'is'} {other}"
+        if ask.kind in ("floor", "ceil", "trunc"):
+            self.names["math"] = math
+            return f"math.{ask.kind}({texts[0]}) {sign} {outcome}"
+        arguments = ", ".join(t for t in texts if t != "None")
+        shown = self._exact(outcome) if kind is float else repr(outcome)
+        if kind is float:
+            self.names["same"] = same
+            text = f"same({ask.kind}({arguments}), {shown})"
+            return f"not {text}" if negated else text
+        return f"{ask.kind}({arguments}) {sign} {shown}"
+
+    def _exact(self, shown: str) -> str:
+        if shown.lstrip("-") in ("nan", "inf"):
+            self.names[shown.lstrip("-")] = float(shown.lstrip("-"))
+        return shown
+
+    def constant(self, x: Any) -> str:
+        """Print a constant of the trace, or bind it to a name."""
+        if x is None or (isinstance(x, bool | int | str) and len(repr(x)) < 60):
+            return repr(x)
+        if isinstance(x, float):
+            return self.operand(float(x)).text
+        name = f"constant{sum(n.startswith('constant') for n in self.names)}"
+        self.names[name] = x
+        return name
+
+    def _find_suspects(self) -> None:
+        """Find the outputs of each way that a hopeful product may have turned to nan: they are checked."""
+        tainted: set[Any] = set(self.hopeful)
+        for block in self.blocks:
+            tainted.update(t for t in block.terms if any(x in tainted for x in t.args if isinstance(x, Term)))
+        for block in self.blocks:
+            self.suspects[block] = list(
+                dict.fromkeys(x for x in block.outputs or () if isinstance(x, Term) and x in tainted)
+            )
+            if not self.builder.in_loop:  # there, the sums over all examples are checked
+                for x in self.suspects[block]:
+                    x.uses += 1
+
+
+STICKY = frozenset({p.add, p.sub, p.mul, p.neg, p.chain})
+
+
+def same(x: float, y: float) -> bool:
+    """Say whether two floats are the same number, zeros told apart by sign, nan the same as nan."""
+    return (x == y and math.copysign(1.0, x) == math.copysign(1.0, y)) or (x != x and y != y)
+
+
+@cache
+def _called(source: str) -> tuple[str, ...]:
+    tree = ast.parse(source.format(*["_"] * 9))
+    names = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return tuple(dict.fromkeys(name for name in names if name not in ("abs", "max", "min")))
+
+
+def bare(text: str) -> str:
+    """Strip parentheses around a whole expression."""
+    if not text.startswith("("):
+        return text
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return text[1:-1] if place == len(text) - 1 else text
+    return text
+
+
+def _is_yes_or_no(ask: Ask) -> bool:
+    return ask.kind in COMPARISONS or ask.kind == "bool"

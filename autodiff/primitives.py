@@ -1,0 +1,427 @@
+"""The table of primitives: each scalar function once, with its value, its source and its local derivatives.
+
+A local derivative is written with operators and other primitives, as a function of the result and the
+arguments. Called with floats it gives a float, called with Values it gives a graph (so derivatives of any
+order come for free), and that graph prints as source. Nothing else in the package knows any calculus.
+
+    name, value on floats, source template, d out / d argument for each argument
+"""
+
+# mypy: disable-error-code="has-type"
+# (A rule names primitives of later rows, whose types mypy has not inferred yet.)
+
+import math
+import numbers
+import operator
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from autodiff import special
+from autodiff.special import (
+    DEGREES,
+    GELU_C1,
+    GELU_C3,
+    LN2,
+    LN10,
+    RADIANS,
+    SELU_ALPHA,
+    SELU_SCALE,
+    TWO_OVER_SQRT_PI,
+)
+
+__all__ = ["Kernel", "Primitive"]
+
+Rule = float | Callable[..., Any]
+
+
+def constant(x: Any, what: str = "an argument") -> float:
+    """Convert a plain number to a float; anything else is a TypeError that says what to write.
+
+    >>> constant(2)
+    2.0
+    """
+    if isinstance(x, numbers.Real):
+        return float(x)
+    if hasattr(x, "shape") and getattr(x, "shape", None) != ():
+        raise TypeError(f"{what} is an array; functions of autodiff take one number, so use NumPy's: np.exp(array)")
+    raise TypeError(f"{what} must be a number or a Value, not {type(x).__name__} {x!r:.60}")
+
+
+class Primitive:
+    """A differentiable scalar function: its value, its source, and one local derivative per argument.
+
+    A local derivative is a constant, or a function of the result and all arguments that is written with
+    operators and primitives only. `source` is a Python expression with a `{}` for each argument.
+    `defaults` are the values of trailing arguments that a caller may leave out.
+
+    >>> import math
+    >>> cube = Primitive("cube", lambda x: x * x * x, "{0} * {0} * {0}", lambda out, x: 3.0 * x * x)
+    >>> cube(2.0)
+    8.0
+    >>> from autodiff import Value, grad
+    >>> x = Value(2.0)
+    >>> cube(x).backward()
+    >>> x.grad
+    12.0
+    >>> grad(grad(cube))(2.0)
+    12.0
+    """
+
+    def __init__(
+        self,
+        name: str,
+        value: Callable[..., float],
+        source: str,
+        *derivatives: Rule,
+        defaults: tuple[float, ...] = (),
+    ) -> None:
+        if not name.isidentifier():
+            raise ValueError(f"a primitive's name must be an identifier, not {name!r}")
+        self.name = self.__name__ = name
+        self.value = value
+        self.source = source
+        self.derivatives = derivatives
+        self.defaults = defaults
+        self.arity: int | None = len(derivatives)
+        summary = (value.__doc__ or f"Return {name} of the arguments.").strip().split("\n")[0]
+        self.__doc__ = f"{summary}\n\nTakes floats and returns a float, or takes Values and returns a Value."
+
+    def locals(self, out: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Evaluate every local derivative, on floats or on Values.
+
+        >>> mul.locals(6.0, (2.0, 3.0))
+        (3.0, 2.0)
+        """
+        return tuple(rule(out, *args) if callable(rule) else rule for rule in self.derivatives)
+
+    def __call__(self, *args: Any) -> Any:
+        """Apply to floats, giving a float, or to Values, giving a Value."""
+        if len(args) != self.arity and self.arity is not None:
+            args += self.defaults[len(args) - self.arity :] if len(args) < self.arity else ()
+            if len(args) != self.arity:
+                raise TypeError(f"{self.name}() takes {self.arity} arguments, not {len(args)}")
+        return self.apply(args)
+
+    def apply(self, args: tuple[Any, ...]) -> Any:
+        """Apply to a tuple of arguments, of the right number.
+
+        >>> add.apply((1.0, 2.0))
+        3.0
+        """
+        for arg in args:
+            if type(arg) is not float and hasattr(arg, "apply_primitive"):  # a Value knows how to record itself
+                return arg.apply_primitive(self, args)
+        inputs = tuple([x if type(x) is float else self.constant(i, x) for i, x in enumerate(args, 1)])
+        return self.evaluate(inputs, args)
+
+    def constant(self, i: int, x: Any) -> float:
+        """Convert argument number i to a float.
+
+        >>> add.constant(1, 3)
+        3.0
+        """
+        return constant(x, f"argument {i} of {self.name}()")
+
+    def template(self, args: tuple[Any, ...]) -> str:
+        """Give the source template for these arguments, of which the constant ones are floats.
+
+        >>> add.template((1.0, 2.0))
+        '{} + {}'
+        """
+        return self.source
+
+    def evaluate(self, inputs: tuple[float, ...], args: tuple[Any, ...]) -> float:
+        """Compute the value on floats; an error keeps its type and names the operation and its arguments.
+
+        >>> log.evaluate((-1.0,), (-1.0,))
+        Traceback (most recent call last):
+        ...
+        ValueError: log(-1.0): math domain error
+        """
+        try:
+            return self.value(*inputs)
+        except (ArithmeticError, ValueError) as error:
+            raise self.explain(error, inputs, args) from error
+
+    def explain(self, error: Exception, inputs: tuple[float, ...], args: tuple[Any, ...]) -> Exception:
+        """Return an error of the same type that names this operation, its arguments and their labels."""
+        labels = (getattr(arg, "label", "") for arg in args)
+        shown = [f"{label} = {x!r}" if label else repr(x) for x, label in zip(inputs, labels, strict=True)]
+        if len(shown) > 8:
+            shown[4:-3] = [f"... {len(shown) - 7} more ..."]
+        return type(error)(f"{self.name}({', '.join(shown)}): {error}")
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if TABLE.get(self.name) is not self:
+            raise TypeError(
+                f"primitive {self.name!r} is not in autodiff's table and so cannot be pickled or copied by name; "
+                "pickle the leaves, or the function that builds the graph"
+            )
+        return _look_up, (self.name,)
+
+    def __copy__(self) -> "Primitive":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Primitive":
+        return self
+
+
+class Kernel(Primitive):
+    """A primitive of any number of arguments: one function gives all its local derivatives.
+
+    >>> mean = Kernel("mean", lambda *xs: sum(xs) / len(xs), "", lambda out, *xs: [1.0 / len(xs)] * len(xs))
+    >>> mean(1.0, 2.0, 6.0)
+    3.0
+    """
+
+    def __init__(self, name: str, value: Callable[..., float], source: str, derivatives: Callable[..., Any]) -> None:
+        super().__init__(name, value, source)
+        self.arity = None
+        self._all_derivatives = derivatives
+
+    def locals(self, out: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Evaluate every local derivative, on floats or on Values.
+
+        >>> total.locals(3.0, (1.0, 2.0))
+        (1.0, 1.0)
+        """
+        return tuple(self._all_derivatives(out, *args))
+
+
+class Custom(Kernel):
+    """A node whose value is its first argument and whose derivatives by the other arguments a function gives.
+
+    >>> node = Custom("double", lambda out, *xs: [2.0])
+    >>> node(8.0, 4.0)
+    8.0
+    """
+
+    def __init__(self, name: str, derivatives: Callable[..., Any]) -> None:
+        super().__init__(name, special.first, "", lambda out, value, *xs: [0.0, *derivatives(out, *xs)])
+
+
+class Power(Primitive):
+    """x ** y, which prints as an operator where it cannot turn complex."""
+
+    def template(self, args: tuple[Any, ...]) -> str:
+        """Give the source template for these arguments."""
+        exponent = args[1]
+        return "{} ** {}" if type(exponent) is float and exponent % 1.0 == 0.0 else self.source
+
+
+def _look_up(name: str) -> Primitive:
+    return TABLE[name]
+
+
+# ---- local derivatives that do not fit on one line
+
+
+def _power_base(out: Any, x: Any, y: Any) -> Any:
+    """Give d x^y / dx = y x^(y - 1); 0 at x = y = 0."""
+    if type(y) is float and 1.0 <= y < inf:  # a constant: nothing can overflow that did not in x ** y
+        return y * x ** (y - 1.0)
+    return chain(y, ieee_pow(x, y - 1.0))
+
+
+def _ieee_pow_base(out: Any, x: Any, y: Any) -> Any:
+    return chain(y, ieee_pow(x, y - 1.0))
+
+
+def _power_exponent(out: Any, x: Any, y: Any) -> Any:
+    """Give d x^y / dy = x^y log(x); 0 for 0^y, nan for a negative x."""
+    return chain(out, ieee_log(x))
+
+
+def _gelu_tanh(out: Any, x: Any) -> Any:
+    argument = x * (GELU_C1 + GELU_C3 * x * x)
+    return sigmoid(argument) + chain(_sigmoid_slope(argument), x * (GELU_C1 + 3.0 * GELU_C3 * x * x))
+
+
+def _sigmoid_slope(x: Any) -> Any:
+    """Give s(x) s(-x) as (sech(x / 2) / 2)^2: no cancellation here nor in its own derivatives."""
+    return square(0.5 * sech(0.5 * x))
+
+
+def _mish(out: Any, x: Any) -> Any:
+    bent = softplus(x)
+    return tanh(bent) + chain(x, square(sech(bent)) * sigmoid(x))
+
+
+def _digamma_order(out: Any, n: Any, x: Any) -> Any:
+    return math.nan  # the order is a whole number: there is no derivative to give
+
+
+def _dot(out: Any, *args: Any) -> Any:
+    n = len(args) // 2
+    return args[n:] + args[:n]
+
+
+def _affine(out: Any, *args: Any) -> Any:
+    n = len(args) // 2
+    return args[n:-1] + args[:n] + (1.0,)
+
+
+def _entries(xs: tuple[Any, ...]) -> list[Any]:
+    """Give all entries of the softmax: of floats in one pass, not one pass for each."""
+    if all(type(x) is float for x in xs):
+        return special.softmax_entries(xs)
+    return [softmax_entry(float(i), *xs) for i in range(len(xs))]
+
+
+def _logsumexp(out: Any, *xs: Any) -> Any:
+    return _entries(xs)
+
+
+def _softmax(out: Any, index: Any, *xs: Any) -> Any:
+    chosen = int(index)
+    rest = softmax_rest(index, *xs)
+    return [0.0] + [out * rest if i == chosen else -out * entry for i, entry in enumerate(_entries(xs))]
+
+
+def _softmax_rest(out: Any, index: Any, *xs: Any) -> Any:
+    chosen = int(index)
+    entry = softmax_entry(index, *xs)
+    return [0.0] + [-entry * out if i == chosen else entry * other for i, other in enumerate(_entries(xs))]
+
+
+def _cross_entropy(out: Any, index: Any, *xs: Any) -> Any:
+    chosen = int(index)
+    rest = softmax_rest(index, *xs)
+    return [0.0] + [-rest if i == chosen else entry for i, entry in enumerate(_entries(xs))]
+
+
+# ---- the table
+
+# fmt: off
+add          = Primitive("add",      operator.add,      "{} + {}",  1.0, 1.0)
+sub          = Primitive("sub",      operator.sub,      "{} - {}",  1.0, -1.0)
+mul          = Primitive("mul",      operator.mul,      "{} * {}",  lambda out, x, y: y, lambda out, x, y: x)
+div          = Primitive("div",      operator.truediv,  "{} / {}",  lambda out, x, y: 1.0 / y, lambda out, x, y: -out / y)
+floordiv     = Primitive("floordiv", operator.floordiv, "{} // {}", 0.0, 0.0)
+mod          = Primitive("mod",      operator.mod,      "{} % {}",  1.0, lambda out, x, y: -(x // y))
+power        = Power("pow",          special.power,     "power({}, {})", _power_base, _power_exponent)
+literal      = Primitive("literal",  special.literal,   "")  # a number made inside a transform: never an input from outside
+argument     = Primitive("argument", special.literal,   "")  # an input of a transform that is still at work
+identity     = Primitive("identity", operator.pos,      "{}",       1.0)
+detached     = Primitive("detached", operator.pos,      "{}",       0.0)
+neg          = Primitive("neg",      operator.neg,      "-{}",      -1.0)
+absolute     = Primitive("abs",      operator.abs,      "abs({})",  lambda out, x: sign(x))
+
+# Limits where Python raises: written for local derivatives.
+chain        = Primitive("chain",    special.chain,     "chain({}, {})",    lambda out, x, y: y, lambda out, x, y: x)
+ieee_div     = Primitive("ieee_div", special.ieee_div,  "ieee_div({}, {})", lambda out, x, y: ieee_div(1.0, y), lambda out, x, y: -ieee_div(out, y))
+ieee_log     = Primitive("ieee_log", special.ieee_log,  "ieee_log({})",     lambda out, x: ieee_div(1.0, x))
+ieee_pow     = Primitive("ieee_pow", special.ieee_pow,  "ieee_pow({}, {})", _ieee_pow_base, _power_exponent)
+
+# Choices: flat but for the jumps.
+greater      = Primitive("greater",  special.greater,   "(1.0 if {} > {} else 0.0)", 0.0, 0.0)
+beats        = Primitive("beats",    special.beats,     "beats({}, {})", 0.0, 0.0)
+within       = Primitive("within",   special.within,    "(1.0 if {1} <= {0} <= {2} else 0.0)", 0.0, 0.0, 0.0)
+sign         = Primitive("sign",     special.sign,      "sign({})", 0.0)
+floor        = Primitive("floor",    special.floor,     "floor({})", 0.0)
+ceil         = Primitive("ceil",     special.ceil,      "ceil({})", 0.0)
+trunc        = Primitive("trunc",    special.trunc,     "trunc({})", 0.0)
+rint         = Primitive("rint",     special.rint,      "rint({})", 0.0)
+where        = Primitive("where",    special.where,     "({1} if {0} else {2})", 0.0, lambda out, c, x, y: where(c, 1.0, 0.0), lambda out, c, x, y: where(c, 0.0, 1.0))
+maximum      = Primitive("maximum",  special.maximum,   "maximum({}, {})", lambda out, x, y: beats(x, y), lambda out, x, y: beats(y, x))
+minimum      = Primitive("minimum",  special.minimum,   "minimum({}, {})", lambda out, x, y: beats(y, x), lambda out, x, y: beats(x, y))
+clip         = Primitive("clip",     special.clip,      "clip({}, {}, {})", lambda out, x, low, high: within(x, low, high), lambda out, x, low, high: greater(low, x), lambda out, x, low, high: greater(x, high))
+
+# Powers, exponentials and logarithms.
+square       = Primitive("square",   special.square,    "{0} * {0}", lambda out, x: 2.0 * x)
+reciprocal   = Primitive("reciprocal", special.reciprocal, "1.0 / {}", lambda out, x: -out * out)
+one_minus_square = Primitive("one_minus_square", special.one_minus_square, "(1.0 - {0}) * (1.0 + {0})", lambda out, x: -2.0 * x)
+sqrt         = Primitive("sqrt",     math.sqrt,         "sqrt({})",  lambda out, x: ieee_div(0.5, out))
+rsqrt        = Primitive("rsqrt",    special.rsqrt,     "1.0 / sqrt({})", lambda out, x: -0.5 * out / x)
+cbrt         = Primitive("cbrt",     math.cbrt,         "cbrt({})",  lambda out, x: ieee_div(1.0, 3.0 * out * out))
+exp          = Primitive("exp",      math.exp,          "exp({})",   lambda out, x: out)
+exp2         = Primitive("exp2",     math.exp2,         "exp2({})",  lambda out, x: LN2 * out)
+expm1        = Primitive("expm1",    math.expm1,        "expm1({})", lambda out, x: exp(x))
+log          = Primitive("log",      math.log,          "log({})",   lambda out, x: 1.0 / x)
+log2         = Primitive("log2",     math.log2,         "log2({})",  lambda out, x: 1.0 / LN2 / x)
+log10        = Primitive("log10",    math.log10,        "log10({})", lambda out, x: 1.0 / LN10 / x)
+log1p        = Primitive("log1p",    math.log1p,        "log1p({})", lambda out, x: 1.0 / (1.0 + x))
+logaddexp    = Primitive("logaddexp", special.logaddexp, "logaddexp({}, {})", lambda out, x, y: sigmoid(x - y), lambda out, x, y: sigmoid(y - x))
+
+# Trigonometric and hyperbolic functions.
+sin          = Primitive("sin",      math.sin,          "sin({})",   lambda out, x: cos(x))
+cos          = Primitive("cos",      math.cos,          "cos({})",   lambda out, x: -sin(x))
+tan          = Primitive("tan",      math.tan,          "tan({})",   lambda out, x: 1.0 + out * out)
+asin         = Primitive("asin",     math.asin,         "asin({})",  lambda out, x: ieee_div(1.0, sqrt(one_minus_square(x))))
+acos         = Primitive("acos",     math.acos,         "acos({})",  lambda out, x: ieee_div(-1.0, sqrt(one_minus_square(x))))
+atan         = Primitive("atan",     math.atan,         "atan({})",  lambda out, x: square(1.0 / hypot(1.0, x)))
+atan2        = Primitive("atan2",    math.atan2,        "atan2({}, {})", lambda out, y, x: ieee_div(unit(x, y), hypot(x, y)), lambda out, y, x: -ieee_div(unit(y, x), hypot(x, y)))
+hypot        = Primitive("hypot",    math.hypot,        "hypot({}, {})", lambda out, x, y: unit(x, y), lambda out, x, y: unit(y, x))
+unit         = Primitive("unit",     special.unit,      "unit({}, {})", lambda out, x, y: ieee_div(square(unit(y, x)), hypot(x, y)), lambda out, x, y: -ieee_div(out * unit(y, x), hypot(x, y)))
+sinh         = Primitive("sinh",     math.sinh,         "sinh({})",  lambda out, x: cosh(x))
+cosh         = Primitive("cosh",     math.cosh,         "cosh({})",  lambda out, x: sinh(x))
+tanh         = Primitive("tanh",     math.tanh,         "tanh({})",  lambda out, x: square(sech(x)))
+sech         = Primitive("sech",     special.sech,      "sech({})",  lambda out, x: -out * tanh(x))
+asinh        = Primitive("asinh",    math.asinh,        "asinh({})", lambda out, x: 1.0 / hypot(1.0, x))
+acosh        = Primitive("acosh",    math.acosh,        "acosh({})", lambda out, x: ieee_div(1.0, sqrt(x - 1.0) * sqrt(x + 1.0)))
+atanh        = Primitive("atanh",    math.atanh,        "atanh({})", lambda out, x: 1.0 / one_minus_square(x))
+degrees      = Primitive("degrees",  math.degrees,      "degrees({})", DEGREES)
+radians      = Primitive("radians",  math.radians,      "radians({})", RADIANS)
+
+# The rest of Python's math.
+copysign     = Primitive("copysign", math.copysign,     "copysign({}, {})", lambda out, x, y: sign(x) * copysign(1.0, y), 0.0)
+fmod         = Primitive("fmod",     math.fmod,         "fmod({}, {})", 1.0, lambda out, x, y: -rint(ieee_div(x - out, y)))
+remainder    = Primitive("remainder", math.remainder,   "remainder({}, {})", 1.0, lambda out, x, y: -rint(ieee_div(x - out, y)))
+erf          = Primitive("erf",      math.erf,          "erf({})",   lambda out, x: TWO_OVER_SQRT_PI * exp(-x * x))
+erfc         = Primitive("erfc",     math.erfc,         "erfc({})",  lambda out, x: -TWO_OVER_SQRT_PI * exp(-x * x))
+gamma        = Primitive("gamma",    math.gamma,        "gamma({})", lambda out, x: out * digamma(x))
+lgamma       = Primitive("lgamma",   math.lgamma,       "lgamma({})", lambda out, x: digamma(x))
+digamma      = Primitive("digamma",  special.digamma,   "digamma({})", lambda out, x: polygamma(1.0, x))
+polygamma    = Primitive("polygamma", special.polygamma, "polygamma({}, {})", _digamma_order, lambda out, n, x: polygamma(n + 1.0, x))
+
+# Activations and their parts.
+sigmoid      = Primitive("sigmoid",  special.sigmoid,   "sigmoid({})", lambda out, x: _sigmoid_slope(x))
+logit        = Primitive("logit",    special.logit,     "logit({})",   lambda out, x: 1.0 / (x * (1.0 - x)))
+softplus     = Primitive("softplus", special.softplus,  "softplus({})", lambda out, x: sigmoid(x))
+logsigmoid   = Primitive("logsigmoid", special.logsigmoid, "logsigmoid({})", lambda out, x: sigmoid(-x))
+relu         = Primitive("relu",     special.relu,      "(0.0 if {0} <= 0.0 else {0})", lambda out, x: greater(x, 0.0))
+leaky_relu   = Primitive("leaky_relu", special.leaky_relu, "leaky_relu({}, {})", lambda out, x, slope: leaky_step(x, slope), lambda out, x, slope: -relu(-x), defaults=(0.01,))
+leaky_step   = Primitive("leaky_step", special.leaky_step, "(1.0 if {} > 0.0 else {})", 0.0, lambda out, x, slope: greater(0.0, x))
+elu          = Primitive("elu",      special.elu,       "elu({}, {})", lambda out, x, alpha: elu_slope(x, alpha), lambda out, x, alpha: expm1(-relu(-x)), defaults=(1.0,))
+elu_slope    = Primitive("elu_slope", special.elu_slope, "elu_slope({}, {})", lambda out, x, alpha: elu_bend(x, alpha), lambda out, x, alpha: elu_bend(x, 1.0))
+elu_bend     = Primitive("elu_bend", special.elu_bend,  "elu_bend({}, {})", lambda out, x, alpha: out, lambda out, x, alpha: elu_bend(x, 1.0))
+selu         = Primitive("selu",     special.selu,      "selu({})",  lambda out, x: SELU_SCALE * elu_slope(x, SELU_ALPHA))
+normal_cdf   = Primitive("normal_cdf", special.normal_cdf, "normal_cdf({})", lambda out, x: normal_pdf(x))
+normal_pdf   = Primitive("normal_pdf", special.normal_pdf, "normal_pdf({})", lambda out, x: chain(out, -x))
+gelu         = Primitive("gelu",     special.gelu,      "gelu({})",  lambda out, x: normal_cdf(x) + chain(normal_pdf(x), x))
+gelu_tanh    = Primitive("gelu_tanh", special.gelu_tanh, "gelu_tanh({})", _gelu_tanh)
+silu         = Primitive("silu",     special.silu,      "silu({})",  lambda out, x: sigmoid(x) + chain(x, _sigmoid_slope(x)))
+softsign     = Primitive("softsign", special.softsign,  "softsign({})", lambda out, x: square(1.0 / (1.0 + abs(x))))
+mish         = Primitive("mish",     special.mish,      "mish({})",  _mish)
+hard_tanh    = Primitive("hard_tanh", special.hard_tanh, "hard_tanh({})", lambda out, x: within(x, -1.0, 1.0))
+sinc_order   = Primitive("sinc",     special.sinc,      "sinc({}, {})", _digamma_order, lambda out, n, x: sinc_order(n + 1.0, x))
+
+# Kernels: one node for many arguments.
+total        = Kernel("sum",         special.total,     "total({})",     lambda out, *xs: [1.0] * len(xs))
+dot_product  = Kernel("dot",         special.dot,       "dot({})",       _dot)
+affine_map   = Kernel("affine",      special.affine,    "affine({})",    _affine)
+sum_of_squares = Kernel("sum_of_squares", special.sum_of_squares, "sum_of_squares({})", lambda out, *xs: [2.0 * x for x in xs])
+log_sum_exp  = Kernel("logsumexp",   special.logsumexp, "logsumexp({})", _logsumexp)
+softmax_entry = Kernel("softmax",    special.softmax,   "softmax({})",   _softmax)
+softmax_rest = Kernel("softmax_rest",    special.softmax_rest, "softmax_rest({})", _softmax_rest)
+cross_entropy = Kernel("softmax_cross_entropy", special.softmax_cross_entropy, "softmax_cross_entropy({})", _cross_entropy)
+# fmt: on
+
+TABLE: dict[str, Primitive] = {item.name: item for item in list(globals().values()) if isinstance(item, Primitive)}
+
+# These never raise, whatever the floats: the compiler leaves them out where their results are not needed.
+SAFE = frozenset(
+    name
+    for line in """literal argument identity detached add sub mul neg abs chain ieee_div ieee_log ieee_pow greater beats
+    within sign floor ceil trunc rint where maximum minimum clip square one_minus_square cbrt logaddexp atan atan2 hypot
+    unit tanh sech asinh degrees radians copysign erf erfc sigmoid softplus logsigmoid relu leaky_relu leaky_step elu
+    elu_slope elu_bend selu normal_cdf normal_pdf gelu gelu_tanh silu softsign mish hard_tanh sum dot affine
+    sum_of_squares""".splitlines()
+    for name in line.split()
+)
+# Kernels whose value is written with + and * alone: the compiler runs it on symbols to write it out.
+WRITTEN_OUT = frozenset({"sum", "dot", "affine", "sum_of_squares"})

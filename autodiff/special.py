@@ -1,0 +1,484 @@
+"""The scalar functions that `math` lacks, on plain floats.
+
+Each takes and returns floats, is accurate over its whole range, and raises where `math` would.
+This module imports `math` alone: an exported function carries a copy of what it needs.
+"""
+
+import math
+from math import inf, nan, pi
+
+__all__: list[str] = []  # The table in `primitives` gives these functions their public names.
+
+LN2 = math.log(2.0)
+LN10 = math.log(10.0)
+SQRT2 = math.sqrt(2.0)
+TWO_OVER_SQRT_PI = 2.0 / math.sqrt(pi)
+INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * pi)
+DEGREES = 180.0 / pi
+RADIANS = pi / 180.0
+# Self-normalising networks, Klambauer et al. 2017, equation 14.
+SELU_SCALE = 1.0507009873554804934193349852946
+SELU_ALPHA = 1.6732632423543772848170429916717
+# Hendrycks and Gimpel 2016: gelu(x) is close to x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)).
+GELU_C1 = 2.0 * math.sqrt(2.0 / pi)
+GELU_C3 = 0.044715 * GELU_C1
+
+# ---- arithmetic that gives the limit where Python raises: for local derivatives
+
+
+def chain(signal: float, local: float) -> float:
+    """Multiply an error signal by a local derivative; an exact 0 wins over infinity and nan."""
+    return signal * local if signal and local else 0.0
+
+
+def ieee_div(x: float, y: float) -> float:
+    """Divide as IEEE 754 does: by zero gives an infinity, or nan for 0 / 0."""
+    if y:
+        return x / y
+    return x * math.copysign(inf, y) if x else nan
+
+
+def ieee_log(x: float) -> float:
+    """Take the logarithm: -inf at 0, nan below."""
+    if x > 0.0:
+        return math.log(x)
+    return nan if x else -inf
+
+
+def ieee_pow(x: float, y: float) -> float:
+    """Raise x to the power y: an infinity instead of overflow or a zero divided by, nan instead of a complex."""
+    if x < 0.0 and y % 1.0 and -inf < x and -inf < y < inf:
+        return nan
+    try:
+        return math.pow(x, y)
+    except OverflowError:
+        return -inf if x < 0.0 and y % 2.0 == 1.0 else inf
+    except ValueError:  # 0 to a negative power
+        return math.copysign(inf, x) if y % 2.0 == 1.0 else inf
+
+
+def literal() -> float:
+    """Stand for a number that is known: it has no arguments to compute it from."""
+    return nan
+
+
+def first(x: float, *_: float) -> float:
+    """Return the first argument."""
+    return x
+
+
+# ---- choices
+
+
+def greater(x: float, y: float) -> float:
+    """Say whether x > y, as 1.0 or 0.0."""
+    return 1.0 if x > y else 0.0
+
+
+def beats(x: float, y: float) -> float:
+    """Say whether x > y, as 1.0 or 0.0; a tie counts one half."""
+    return 1.0 if x > y else 0.5 if x == y else 0.0
+
+
+def within(x: float, low: float, high: float) -> float:
+    """Say whether low <= x <= high, as 1.0 or 0.0."""
+    return 1.0 if low <= x <= high else 0.0
+
+
+def where(condition: float, x: float, y: float) -> float:
+    """Choose x if the condition holds, else y."""
+    return x if condition else y
+
+
+def maximum(x: float, y: float) -> float:
+    """Return the larger; nan if either is nan."""
+    return x if x >= y or x != x else y
+
+
+def minimum(x: float, y: float) -> float:
+    """Return the smaller; nan if either is nan."""
+    return x if x <= y or x != x else y
+
+
+def clip(x: float, low: float, high: float) -> float:
+    """Limit x to the interval from low to high."""
+    return low if x < low else high if x > high else x
+
+
+def hard_tanh(x: float) -> float:
+    """Limit x to the interval from -1 to 1."""
+    return -1.0 if x < -1.0 else 1.0 if x > 1.0 else x
+
+
+def sign(x: float) -> float:
+    """Return -1, 0 or 1 (nan for nan)."""
+    return 1.0 if x > 0.0 else -1.0 if x < 0.0 else x * 0.0
+
+
+# ---- rounding, as floats
+
+
+def floor(x: float) -> float:
+    """Round down, as a float."""
+    return float(math.floor(x)) if -inf < x < inf else x
+
+
+def ceil(x: float) -> float:
+    """Round up, as a float."""
+    return float(math.ceil(x)) if -inf < x < inf else x
+
+
+def trunc(x: float) -> float:
+    """Round towards 0, as a float."""
+    return float(math.trunc(x)) if -inf < x < inf else x
+
+
+def rint(x: float) -> float:
+    """Round to the nearest whole number, ties to even, as a float."""
+    return float(round(x)) if -inf < x < inf else x
+
+
+# ---- powers
+
+
+def square(x: float) -> float:
+    """Return x * x."""
+    return x * x
+
+
+def reciprocal(x: float) -> float:
+    """Return 1 / x."""
+    return 1.0 / x
+
+
+def rsqrt(x: float) -> float:
+    """Return 1 / sqrt(x)."""
+    return 1.0 / math.sqrt(x)
+
+
+def power(x: float, y: float) -> float:
+    """Return x ** y; a power that would turn complex raises ValueError."""
+    result = x**y
+    if isinstance(result, float):
+        return result
+    raise ValueError("a negative number to a fractional power is complex")
+
+
+def one_minus_square(x: float) -> float:
+    """Return 1 - x * x, without cancellation near 1."""
+    return (1.0 - x) * (1.0 + x)
+
+
+def unit(x: float, y: float) -> float:
+    """Return x / hypot(x, y), the cosine of the angle of (x, y); 0 at the origin."""
+    radius = math.hypot(x, y)
+    if radius == inf and abs(x) < inf and abs(y) < inf:
+        return unit(0.25 * x, 0.25 * y)
+    return x / radius if radius else 0.0
+
+
+# ---- smooth steps
+
+
+def sech(x: float) -> float:
+    """Return 1 / cosh(x), without overflow."""
+    e = math.exp(-abs(x))
+    return 2.0 * e / (1.0 + e * e)
+
+
+def sigmoid(x: float) -> float:
+    """Return 1 / (1 + exp(-x)), without overflow."""
+    if x >= 0.0:
+        return 1.0 / (1.0 + math.exp(-x))
+    e = math.exp(x)
+    return e / (1.0 + e)
+
+
+def softplus(x: float) -> float:
+    """Return log(1 + exp(x)), without overflow."""
+    return x + math.log1p(math.exp(-x)) if x > 0.0 else math.log1p(math.exp(x))
+
+
+def logsigmoid(x: float) -> float:
+    """Return log(sigmoid(x)), without overflow."""
+    return -softplus(-x)
+
+
+def logit(p: float) -> float:
+    """Return log(p / (1 - p)), the inverse of sigmoid."""
+    if 0.25 < p < 0.75:  # 2 p - 1 is exact here: no cancellation near 1/2
+        return 2.0 * math.atanh(2.0 * p - 1.0)
+    return math.log(p) - math.log1p(-p)
+
+
+def logaddexp(x: float, y: float) -> float:
+    """Return log(exp(x) + exp(y)), without overflow."""
+    if x == y:
+        return x + LN2
+    high, low = (x, y) if x > y else (y, x)
+    return high + math.log1p(math.exp(low - high))
+
+
+def relu(x: float) -> float:
+    """Return max(0, x); nan for nan."""
+    return 0.0 if x <= 0.0 else x
+
+
+def leaky_relu(x: float, slope: float) -> float:
+    """Return x above 0, slope * x below."""
+    return x if x > 0.0 else slope * x
+
+
+def leaky_step(x: float, slope: float) -> float:
+    """Return 1 above 0, the slope at 0 and below."""
+    return 1.0 if x > 0.0 else slope
+
+
+def elu(x: float, alpha: float) -> float:
+    """Return x above 0, alpha * (exp(x) - 1) below."""
+    return x if x > 0.0 else alpha * math.expm1(x)
+
+
+def elu_slope(x: float, alpha: float) -> float:
+    """Return 1 above 0, alpha * exp(x) below; at 0 the one of least magnitude between 1 and alpha."""
+    if x > 0.0:
+        return 1.0
+    return alpha * math.exp(x) if x < 0.0 else max(0.0, min(1.0, alpha))
+
+
+def elu_bend(x: float, alpha: float) -> float:
+    """Return 0 from 0 upwards, alpha * exp(x) below."""
+    return alpha * math.exp(x) if x < 0.0 else 0.0
+
+
+def selu(x: float) -> float:
+    """Return elu scaled so that layers keep mean 0 and variance 1."""
+    return SELU_SCALE * x if x > 0.0 else SELU_SCALE * (SELU_ALPHA * math.expm1(x))
+
+
+def normal_cdf(x: float) -> float:
+    """Return the probability that a standard normal variable is below x."""
+    return 0.5 * math.erfc(-x / SQRT2)
+
+
+def normal_pdf(x: float) -> float:
+    """Return the density of the standard normal distribution."""
+    return INV_SQRT_2PI * math.exp(-0.5 * x * x)
+
+
+def gelu(x: float) -> float:
+    """Return x times the standard normal cumulative distribution."""
+    return chain(x, normal_cdf(x))
+
+
+def gelu_tanh(x: float) -> float:
+    """Return the tanh approximation of gelu."""
+    return chain(x, sigmoid(x * (GELU_C1 + GELU_C3 * x * x)))
+
+
+def silu(x: float) -> float:
+    """Return x * sigmoid(x)."""
+    return chain(x, sigmoid(x))
+
+
+def softsign(x: float) -> float:
+    """Return x / (1 + |x|)."""
+    return x / (1.0 + abs(x)) if abs(x) < inf else math.copysign(1.0, x)
+
+
+def mish(x: float) -> float:
+    """Return x * tanh(softplus(x))."""
+    return chain(x, math.tanh(softplus(x)))
+
+
+# ---- special functions
+
+
+def sinpi(x: float) -> float:
+    """Return sin(pi x), reduced exactly."""
+    r = math.fmod(x, 2.0)
+    n = round(2.0 * r)
+    t = pi * (r - 0.5 * n)  # exact difference: r and n / 2 are close
+    return (math.sin(t), math.cos(t), -math.sin(t), -math.cos(t))[n % 4]
+
+
+def sinc(order: float, x: float) -> float:
+    """Return the derivative of that order of sin(pi x) / (pi x).
+
+    In y = pi x the derivatives f_n of sin(y) / y follow y f_n + n f_(n-1) = sin(y + n pi / 2),
+    used upwards where |y| is at least n; nearer to 0 the power series converges fast.
+    """
+    n, y = int(order), pi * x
+    if abs(y) > max(1.0, n + 1.0):
+        value = sinpi(x) / y
+        for k in range(1, n + 1):
+            value = (sinpi(x + 0.5 * k) - k * value) / y
+        return value * pi**n
+    first = n + n % 2
+    terms: list[float] = []
+    term = math.factorial(first) / math.factorial(first - n) / math.factorial(first + 1) * y ** (first - n)
+    k = first
+    if (first // 2) % 2:
+        term = -term
+    while abs(term) > 1e-18 * abs(sum(terms)) or len(terms) < 3:
+        terms.append(term)
+        term *= -y * y * (k + 1.0) * (k + 2.0) / ((k + 1.0 - n) * (k + 2.0 - n) * (k + 2.0) * (k + 3.0))
+        k += 2
+        if term == 0.0:
+            break
+    return math.fsum(terms) * pi**n
+
+
+# Coefficients B_2k of the asymptotic series: Abramowitz and Stegun 6.3.18 and 6.4.11.
+BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
+
+
+def cot_derivative(order: int, x: float) -> float:
+    """Return the derivative of that order of pi cot(pi x), a polynomial in the cotangent."""
+    tangent = math.tan(pi * (x - round(x)))
+    cot = 1.0 / tangent
+    powers = [0.0, 1.0]  # c
+    for _ in range(order):  # d/dx c^k = -k (c^(k-1) + c^(k+1)), times pi
+        grown = [0.0] * (len(powers) + 1)
+        for k, coefficient in enumerate(powers):
+            if k and coefficient:
+                grown[k - 1] -= k * coefficient
+                grown[k + 1] -= k * coefficient
+        powers = grown
+    return pi ** (order + 1) * sum(c * ieee_pow(cot, float(k)) for k, c in enumerate(powers) if c)
+
+
+def polygamma(order: float, x: float) -> float:
+    """Return the derivative of that order of digamma, the logarithmic derivative of gamma."""
+    n = int(order)
+    if n != order or n < 0:
+        raise ValueError("the order of polygamma must be a whole number from 0 upwards")
+    if x != x or x == inf:
+        return x if x != x or n == 0 else 0.0
+    if x == -inf:
+        return nan
+    if x <= 0.0:
+        if x == math.floor(x):
+            raise ValueError("math domain error")
+        mirrored = polygamma(order, 1.0 - x)
+        return (mirrored if n % 2 == 0 else -mirrored) - cot_derivative(n, x)
+    terms = []
+    sign = 1.0 if n % 2 else -1.0
+    factor = math.factorial(n)
+    while x < 15.0 + n:  # psi_n(x) = psi_n(x + 1) + (-1)^(n+1) n! / x^(n+1)
+        terms.append(sign * factor * ieee_pow(x, -n - 1.0))
+        x += 1.0
+    r = 1.0 / x
+    if n == 0:
+        terms += [math.log(x), -0.5 * r]
+        terms += [-b / (2 * k) * r ** (2 * k) for k, b in enumerate(BERNOULLI, 1)]
+    else:
+        terms += [sign * math.factorial(n - 1) * r**n, sign * 0.5 * factor * r ** (n + 1)]
+        for k, b in enumerate(BERNOULLI, 1):
+            terms.append(sign * b * (math.factorial(2 * k + n - 1) / math.factorial(2 * k)) * r ** (2 * k + n))
+    return math.fsum(terms) if max(map(abs, terms)) < inf else sum(terms)
+
+
+def digamma(x: float) -> float:
+    """Return the derivative of log(gamma(x))."""
+    return polygamma(0.0, x)
+
+
+# ---- kernels: many arguments, added from left to right
+
+
+def total(*xs: float) -> float:
+    """Add the arguments from left to right."""
+    result = xs[0] if xs else 0.0
+    for x in xs[1:]:
+        result += x
+    return result
+
+
+def dot(*args: float) -> float:
+    """Add up the products of the first half of the arguments with the second half."""
+    n = len(args) // 2
+    if not n:
+        return 0.0
+    result = args[0] * args[n]
+    for w, x in zip(args[1:n], args[n + 1 :], strict=True):
+        result += w * x
+    return result
+
+
+def affine(*args: float) -> float:
+    """Add up the products of n weights and n inputs, then the last argument, the bias."""
+    n = len(args) // 2
+    if not n:
+        return args[0]
+    result = args[0] * args[n]
+    for w, x in zip(args[1:n], args[n + 1 : -1], strict=True):
+        result += w * x
+    return result + args[-1]
+
+
+def sum_of_squares(*xs: float) -> float:
+    """Add up the squares of the arguments from left to right."""
+    result = xs[0] * xs[0] if xs else 0.0
+    for x in xs[1:]:
+        result += x * x
+    return result
+
+
+def logsumexp(*xs: float) -> float:
+    """Return the logarithm of the sum of exponentials, without overflow."""
+    high = max(xs)
+    if math.isinf(high):
+        return high
+    first = xs.index(high)
+    rest = 0.0
+    for i, x in enumerate(xs):
+        if i != first:
+            rest += math.exp(x - high)
+    return high + math.log1p(rest)
+
+
+def softmax(index: float, *xs: float) -> float:
+    """Return one entry of the softmax of the rest of the arguments."""
+    chosen = xs[int(index)]
+    high = max(xs)
+    result = 0.0
+    for x in xs:
+        result += math.exp(x - high)
+    return math.exp(chosen - high) / result
+
+
+def softmax_entries(xs: tuple[float, ...]) -> list[float]:
+    """Return all entries of the softmax, each as `softmax` gives it, in one pass."""
+    high = max(xs)
+    result = 0.0
+    for x in xs:
+        result += math.exp(x - high)
+    return [math.exp(x - high) / result for x in xs]
+
+
+def softmax_rest(index: float, *xs: float) -> float:
+    """Return 1 minus one entry of the softmax of the rest of the arguments, without cancellation."""
+    chosen = int(index)
+    high = max(xs)
+    others = 0.0
+    for i, x in enumerate(xs):
+        if i != chosen:
+            others += math.exp(x - high)
+    return others / (others + math.exp(xs[chosen] - high))
+
+
+def softmax_cross_entropy(index: float, *xs: float) -> float:
+    """Return minus the logarithm of one entry of the softmax of the rest, accurate when it is close to 1."""
+    chosen = int(index)
+    target = xs[chosen]
+    high = max(xs)
+    rest = 0.0
+    if target == high:
+        for i, x in enumerate(xs):
+            if i != chosen:
+                rest += math.exp(x - high)
+        return math.log1p(rest)
+    for x in xs:
+        rest += math.exp(x - high)
+    return (high - target) + math.log(rest)

@@ -1,0 +1,279 @@
+"""Code generation: numbers and templates print as what they mean, and the code reads as if written by hand."""
+
+import ast
+import itertools
+import math
+from collections.abc import Callable
+from math import inf, nan
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import autodiff as ad
+from autodiff import Kernel, Primitive, Value, compile, grad, hessian, value_and_grad
+from autodiff import primitives as p
+from autodiff.codegen import DEPTH, number, same, template
+from tests.programs import bits, outcome, programs
+
+ADVERSARIAL = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    inf,
+    -inf,
+    nan,
+    5e-324,
+    -5e-324,
+    2.2250738585072014e-308,
+    1.5e-310,
+    1e308,
+    -1e308,
+    1.7976931348623157e308,
+    0.1,
+    -3.0,
+    1.0 + 2.0**-52,
+    2.0**53 + 1.0,
+)
+
+# ---- constants
+
+
+@given(st.floats())
+def test_a_printed_number_reads_back(x: float) -> None:
+    assert bits(eval(number(x), {"inf": inf, "nan": nan})) == bits(x)
+
+
+@pytest.mark.parametrize("x", ADVERSARIAL)
+def test_a_constant_keeps_its_bits(x: float) -> None:
+    fast = compile(lambda y: [x, y * x, y + x, ad.copysign(y, x)])
+    for y in ADVERSARIAL:
+        assert bits(fast(y)) == bits([x, y * x, y + x, math.copysign(y, x)])
+
+
+@given(st.floats(), st.floats())
+def test_same_is_equality_of_bits_but_for_nan(x: float, y: float) -> None:
+    assert same(x, x)
+    assert same(x, y) == (bits(x) == bits(y))
+
+
+# ---- templates
+
+
+@pytest.mark.parametrize(
+    "primitive", [x for x in p.TABLE.values() if x.source and x.arity], ids=lambda primitive: primitive.name
+)
+def test_a_template_inside_any_other_keeps_its_meaning(primitive: Any) -> None:
+    """Parentheses: each primitive as each operand of each operator, against the value itself."""
+    at = {"acosh": [1.25], "polygamma": [1.0, 0.75]}.get(primitive.name, [0.3, 0.4, 0.5][: primitive.arity])
+    inside = [f"({x})" for x in at]
+    text = template(primitive.source, primitive.arity)
+    own = text.text.format(*inside)
+    namespace = {**vars(math), **_special(), "math": math}
+    alone = eval(own, dict(namespace))
+    for operator, precedence in (("+", 10), ("-", 10), ("*", 20), ("/", 20), ("//", 20), ("%", 20)):
+        left = own if text.precedence >= precedence else f"({own})"
+        right = own if text.precedence > precedence else f"({own})"
+        assert eval(f"{left} {operator} 0.7", dict(namespace)) == eval(f"({own}) {operator} 0.7", dict(namespace))
+        if alone:
+            assert eval(f"0.7 {operator} {right}", dict(namespace)) == eval(f"0.7 {operator} ({own})", dict(namespace))
+
+
+def _special() -> dict[str, Any]:
+    return {name: primitive.value for name, primitive in p.TABLE.items() if name not in ("sum", "pow", "abs")} | {
+        "power": p.power.value
+    }
+
+
+@pytest.mark.parametrize("text", ["{} + {}", "{} - {}", "{} * {}", "{} / {}", "{} // {}", "{} % {}"])
+def test_the_right_operand_of_an_operator_binds_tighter(text: str) -> None:
+    shape = template(text, 2)
+    assert shape.needed == (shape.precedence, shape.precedence + 1)
+
+
+def test_a_template_says_which_arguments_it_repeats() -> None:
+    assert template("{0} * {0}", 1).repeats == (True,)
+    assert template("({1} if {0} else {2})", 3).repeats == (False, False, False)
+
+
+# ---- the code reads well
+
+
+def rosenbrock(x: Any) -> Any:
+    return ad.sum([100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in itertools.pairwise(x)])
+
+
+def neuron(w: Any, x: Any, b: Any) -> Any:
+    return ad.tanh(ad.affine(w, x, b))
+
+
+def sources() -> dict[str, str]:
+    made = {
+        "function": (rosenbrock, ([1.0, 2.0, 3.0],)),
+        "gradient": (value_and_grad(rosenbrock), ([1.0, 2.0, 3.0],)),
+        "hessian": (hessian(rosenbrock), ([1.0, 2.0, 3.0],)),
+        "neuron": (value_and_grad(neuron, (0, 1, 2)), ([1.0, 2.0], [0.5, 0.1], 0.2)),
+        "branches": (value_and_grad(lambda x, y: x * y if x > y else ad.exp(x) / y), (1.0, 2.0)),
+    }
+    found = {}
+    for name, (f, args) in made.items():
+        fast = compile(f)
+        fast(*args)
+        found[name] = fast.source
+    return found
+
+
+def names_of(source: str) -> tuple[set[str], set[str]]:
+    """List the names that are assigned and those that are used."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    stored = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+    loaded = {node.id for node in nodes if isinstance(node.ctx, ast.Load)}
+    return stored, loaded
+
+
+def nesting(source: str) -> int:
+    """Count the deepest parentheses of any line."""
+    deepest = 0
+    for line in source.splitlines():
+        depth = 0
+        for character in line:
+            depth += (character in "([{") - (character in ")]}")
+            deepest = max(deepest, depth)
+    return deepest
+
+
+@pytest.mark.parametrize("name", ["function", "gradient", "hessian", "neuron", "branches"])
+def test_no_name_is_unused_and_lines_are_short(name: str) -> None:
+    source = sources()[name]
+    stored, loaded = names_of(source)
+    assert {n for n in stored - loaded if n[0] in "vd"} == set()
+    assert nesting(source) <= DEPTH + 4
+    assert max(map(len, source.splitlines())) < 400
+
+
+@given(programs())
+def test_no_random_program_has_unused_names_or_deep_parentheses(program: Any) -> None:
+    f = program.function([Value(0.5), Value(0.25)])
+    fast = compile(value_and_grad(lambda args: _first(f(*args))))
+    for call in program.calls[:2]:
+        outcome(fast, call.args)
+    stored, loaded = names_of(fast.source)
+    assert {n for n in stored - loaded if n[0] in "vd" and n[1:].isdigit()} == set()
+    # A chain of kernel arguments or choices counts twice: the call's own parentheses and those inside.
+    assert nesting(fast.source) <= 3 * DEPTH + 8
+
+
+def _first(tree: Any) -> Any:
+    while isinstance(tree, dict | list | tuple):
+        tree = next(iter(tree.values())) if isinstance(tree, dict) else tree[0]
+    return tree
+
+
+def test_sections_are_marked() -> None:
+    source = sources()["gradient"]
+    assert source.index("# values") < source.index("# derivatives")
+    assert "# derivatives" not in sources()["function"]
+
+
+def test_names_are_those_of_the_arguments() -> None:
+    fast = compile(lambda speed, p: speed * p["mass"] + p["charge"])
+    fast(1.0, {"mass": 2.0, "charge": 3.0})
+    assert "def function(speed, p):" in fast.source
+    assert "mass" in fast.source
+    w = Value(2.0, "weight")
+    labelled = compile(lambda x: x * w)
+    labelled(1.0)
+    assert "x * weight" in labelled.source
+
+
+@pytest.mark.parametrize("label", ["class", "x", "exp", "v1", "2 words", "", "über", "d1", "doubt", "None", "learn"])
+def test_any_label_becomes_a_name(label: str) -> None:
+    w, u = Value(2.0, label), Value(3.0, label)
+    fast = compile(lambda x: ad.exp(x) * w + u)
+    assert fast(0.0) == 5.0
+    assert fast(1.0) == math.exp(1.0) * 2.0 + 3.0
+
+
+@pytest.mark.parametrize("name", ["exp", "v1", "d1", "other", "learn", "careful", "same", "w", "math", "float", "type"])
+def test_any_argument_may_have_any_name(name: str) -> None:
+    namespace: dict[str, Any] = {"ad": ad}
+    exec(f"def f({name}): return ad.exp({name}) * ad.sin({name}) if {name} > 0.0 else ad.log(-{name})", namespace)
+    f = namespace["f"]
+    for make in (lambda g: g, grad):
+        fast = compile(make(f))
+        for x in (0.5, -0.5, 1.5):
+            assert bits(fast(x)) == bits(make(f)(x))
+
+
+# ---- primitives of the user's own
+
+OWN: dict[str, tuple[Callable[[float], float], str, Any]] = {
+    "cube": (lambda x: x * x * x, "{0} * {0} * {0}", lambda out, x: 3.0 * x * x),
+    "plus_one": (lambda x: x + 1.0, "{} + 1.0", 1.0),
+    "one_minus": (lambda x: 1.0 - x, "1.0 - {}", -1.0),
+    "minus_and_minus": (lambda x: -x - 2.0, "-{} - 2.0", -1.0),
+    "third": (lambda x: x / 3.0, "{0} / 3.0", 1.0 / 3.0),
+    "modulo": (lambda x: x % 3.0, "{0} % 3.0", 1.0),
+    "power_of_two": (lambda x: 2.0**x, "2.0 ** {}", lambda out, x: out * math.log(2.0)),
+    "squared": (lambda x: x**2.0, "{} ** 2.0", lambda out, x: 2.0 * x),
+    "positive": (
+        lambda x: x if x > 0.0 else 0.0,
+        "{0} if {0} > 0.0 else 0.0",
+        lambda out, x: ad.where(x > 0.0, 1.0, 0.0),
+    ),
+    "picked": (lambda x: (x, 1.0)[x < 0], "({0}, 1.0)[{0} < 0]", lambda out, x: ad.where(x < 0.0, 0.0, 1.0)),
+    "is_less": (lambda x: float(x < 1.0), "float({} < 1.0)", 0.0),
+    "rounded_down": (lambda x: float(math.floor(x)), "float(math.floor({}))", 0.0),
+    "radius": (lambda x: math.hypot(x, 1.0), "math.hypot({}, 1.0)", lambda out, x: x / out),
+    "without_source": (lambda x: x * x, "", lambda out, x: 2.0 * x),
+    "sin": (lambda x: 100.0 * x, "", 100.0),
+    "exp": (lambda x: 100.0 * x, "{} * 100.0", 100.0),
+    "add": (lambda x: 7.0 * x, "", 7.0),
+    "x": (lambda x: 5.0 * x, "", 5.0),
+    "v1": (lambda x: 5.0 * x, "", 5.0),
+    "learn": (lambda x: 5.0 * x, "", 5.0),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_primitives_of_the_users_own(name: str) -> None:
+    value, source, derivative = OWN[name]
+    own = Primitive(name, value, source, derivative)
+    uses: list[Callable[[Any], Any]] = [
+        lambda x: own(x) * 2.0,
+        lambda x: 2.0 / own(x + 1.5),
+        lambda x: own(-x) ** 2,
+        lambda x: ad.sin(own(x)) - own(own(x)) + ad.exp(x),
+        lambda x: -own(x - 1.0),
+        lambda x: own(x) * own(x) - own(0.5),
+    ]
+    for use in uses:
+        for f in (use, grad(use)):
+            fast = compile(f)
+            for x in (0.3, -0.7, 2.0, 0.0):
+                assert outcome(fast, x) == outcome(f, x), (x, fast.source)
+
+
+def test_a_kernel_of_the_users_own() -> None:
+    mean = Kernel("mean", lambda *xs: math.fsum(xs) / len(xs), "", lambda out, *xs: [1.0 / len(xs)] * len(xs))
+    f = value_and_grad(lambda xs: mean(*[x * x for x in xs]) * mean(*xs, 1.0))
+    fast = compile(f)
+    for xs in ([0.1, 0.2, 0.3], [1.0, -1.0, 2.0]):
+        assert bits(fast(xs)) == bits(f(xs))
+
+
+def test_an_own_primitive_that_raises_does_so_where_the_function_would() -> None:
+    def checked(x: float) -> float:
+        if x < 0.0:
+            raise LookupError("as asked")
+        return x
+
+    own = Primitive("checked", checked, "", 1.0)
+    fast = compile(lambda x: (own(x), 1.0 / x)[1])
+    fast(1.0)
+    with pytest.raises(LookupError, match="as asked"):
+        fast(-1.0)
+    with pytest.raises(ZeroDivisionError):
+        fast(0.0)

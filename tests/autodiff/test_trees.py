@@ -1,0 +1,111 @@
+"""Containers: what counts as one, and that taking apart and putting together are inverse."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autodiff.trees import children, is_array, leaves, rebuild, tree_map, unflatten
+
+numpy = pytest.importorskip("numpy")
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True)
+class Line:
+    slope: Any
+    offset: Any = 0.0
+
+
+TREES: st.SearchStrategy[Any] = st.recursive(
+    st.floats(-5.0, 5.0),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        st.tuples(inner, inner).map(lambda pair: Pair(*pair)),
+        st.tuples(inner, inner).map(lambda pair: Line(*pair)),
+    ),
+    max_leaves=8,
+)
+
+
+@given(TREES)
+def test_unflatten_undoes_leaves(tree: Any) -> None:
+    items = [leaf for _, leaf in leaves(tree)]
+    assert unflatten(tree, items) == tree
+    assert tree_map(lambda x: x, tree) == tree
+
+
+@given(TREES)
+def test_every_leaf_is_where_its_way_says(tree: Any) -> None:
+    for way, leaf in leaves(tree):
+        assert eval(f"tree{way}", {"tree": tree}) == leaf
+
+
+@given(TREES)
+def test_tree_map_goes_through_several_trees_in_step(tree: Any) -> None:
+    doubled = tree_map(lambda x: 2.0 * x, tree)
+    assert tree_map(lambda x, y: y - x, tree, doubled) == tree
+
+
+@pytest.mark.parametrize("tree", [[1.0], (1.0,), {"a": 1.0}, Pair(1.0, 2.0), Line(1.0, 2.0), OrderedDict(a=1.0)])
+def test_containers_keep_their_type(tree: Any) -> None:
+    entries = children(tree)
+    assert entries is not None
+    built = rebuild(tree, [item for _, item in entries])
+    assert built == tree
+    assert isinstance(built, tuple) == isinstance(tree, tuple)
+    assert hasattr(built, "_fields") == hasattr(tree, "_fields")
+
+
+@pytest.mark.parametrize("leaf", [1.0, 1, "text", None, 1j, Line, numpy.float64(1.0), {1.0}, range(2)])
+def test_everything_else_is_a_leaf(leaf: Any) -> None:
+    assert children(leaf) is None
+    assert list(leaves(leaf)) == [("", leaf)]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (1, 2, 2), (0,)])
+def test_arrays_keep_their_shape_and_give_floats(shape: tuple[int, ...]) -> None:
+    array = numpy.arange(float(numpy.prod(shape))).reshape(shape)
+    doubled = tree_map(lambda x: 2.0 * float(x), array)
+    assert is_array(doubled)
+    assert doubled.dtype == float
+    assert (doubled == 2.0 * array).all()
+
+
+def test_an_array_of_anything_else_holds_objects() -> None:
+    array = tree_map(lambda x: (x, x), numpy.array([1.0, 2.0]))
+    assert array.dtype == object
+    assert array[1] == (2.0, 2.0)
+
+
+def test_arrays_of_arrays_are_stacked() -> None:
+    assert tree_map(lambda x: numpy.array([x, x]), numpy.zeros(3)).shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([1.0], [1.0, 2.0]),
+        ([1.0], 1.0),
+        ({"a": 1.0}, {"b": 1.0}),
+        ((1.0, 2.0), Pair(1.0, 2.0)),
+        ([[1.0]], [[1.0, 2.0]]),
+    ],
+)
+def test_trees_of_different_shape_are_refused(one: Any, other: Any) -> None:
+    with pytest.raises(ValueError, match="two arguments that must have one shape differ"):
+        tree_map(lambda x, y: x, one, other)
+
+
+def test_the_place_of_a_difference_is_named() -> None:
+    with pytest.raises(ValueError, match=r"differ at \['w'\]\[0\]$"):
+        tree_map(lambda x, y: x, {"w": [[1.0]]}, {"w": [[1.0, 2.0]]})
