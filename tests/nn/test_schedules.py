@@ -1,0 +1,33 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autodiff import Value
+from nn import SGD, schedules
+
+
+def test_step_decay():
+    schedule = schedules.step_decay(1.0, every=3)
+    assert [schedule(step) for step in range(7)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
+@given(st.integers(0, 200))
+def test_cosine(step):
+    expected = 0.1 + 0.9 * (1.0 + math.cos(math.pi * step / 100)) / 2 if step < 100 else 0.1
+    assert schedules.cosine(1.0, steps=100, lowest=0.1)(step) == pytest.approx(expected)
+
+
+def test_warmup_then_schedule():
+    schedule = schedules.linear_warmup(schedules.step_decay(1.0, every=4, factor=0.5), steps=4)
+    assert [schedule(step) for step in range(9)] == [0.25, 0.5, 0.75, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_an_optimiser_follows_it():
+    x = Value(0.0)
+    optimiser = SGD([x], learning_rate=lambda step: float(10**step))
+    for expected in (-1.0, -11.0, -111.0):
+        x.grad = 1.0
+        optimiser.step()
+        assert x.data == expected

@@ -1,0 +1,389 @@
+import logging
+import math
+from itertools import islice
+from random import Random
+
+import numpy as np
+import pytest
+
+import autodiff
+import nn
+from autodiff import Value
+from nn import MLP, SGD, Adam, Dropout, Epoch, Layer, Neuron, Sequential, fit, squared_error
+
+XOR = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+LINE = [[float(i)] for i in range(7)], [2.0 * i + 1.0 for i in range(7)]
+
+
+def line_fit(model=None, rate=0.02, **options):
+    model = model or Neuron(1, "linear", rng=Random(0))
+    options = {"loss": squared_error, "optimiser": SGD(model.parameters(), rate), "epochs": 3} | options
+    return model, fit(model, *LINE, **options)
+
+
+def floats(model):
+    return [p.data.hex() for p in model.parameters()]
+
+
+# ---- learning
+
+
+def test_xor():
+    net = MLP(2, [4, 1], "tanh", rng=Random(1))
+    loss = nn.binary_cross_entropy_with_logits
+    records = fit(
+        net, *XOR, loss=loss, optimiser=Adam(net.parameters(), 0.1), epochs=100, metrics={"right": nn.binary_accuracy}
+    ).run()
+    assert records[-1].loss < 0.05 < records[0].loss
+    assert records[-1].metrics == {"right": 1.0}
+
+
+def test_one_batch_of_everything_is_gradient_descent_by_hand():
+    model, training = line_fit(batch_size=None, epochs=5)
+    w, b = model.w[0].data, model.b.data
+    (xs, ys), n = LINE, len(LINE[0])
+    for record in training:
+        errors = [w * x + b - y for (x,), y in zip(xs, ys, strict=True)]
+        assert record.loss == pytest.approx(math.fsum(e * e for e in errors) / n, rel=1e-12)
+        w -= 0.02 * 2.0 * math.fsum(e * x for e, (x,) in zip(errors, xs, strict=True)) / n
+        b -= 0.02 * 2.0 * math.fsum(errors) / n
+        assert (model.w[0].data, model.b.data) == pytest.approx((w, b), rel=1e-12)
+
+
+def test_batches_are_taken_in_order_and_weigh_by_their_size():
+    batches = []
+    count = lambda p, y: batches.append(y) or p * 0.0 + y  # noqa: E731
+    _, training = line_fit(batch_size=3, epochs=1, loss=count, compiled=False)
+    assert next(training).loss == pytest.approx(sum(LINE[1]) / 7)
+    assert batches == LINE[1]
+    assert training.optimiser.steps == 3  # of 3, 3 and 1 examples
+
+
+def test_shuffling_takes_every_example_once_in_an_order_of_the_epoch():
+    orders = []
+    count = lambda p, y: orders.append(y) or p * 0.0  # noqa: E731
+    _, training = line_fit(rng=Random(0), epochs=4, batch_size=2, loss=count, compiled=False)
+    training.run()
+    epochs = [orders[i : i + 7] for i in range(0, 28, 7)]
+    assert all(sorted(epoch) == LINE[1] for epoch in epochs)
+    assert len(set(map(tuple, epochs))) == 4
+
+
+def xor_run(seed):
+    rng = Random(seed)
+    net = MLP(2, [3, 3, 1], "tanh", initialiser="xavier", rng=rng)
+    optimiser = Adam(net.parameters(), 0.05)
+    training = fit(net, *XOR, loss=squared_error, optimiser=optimiser, epochs=12, batch_size=3, rng=rng)
+    return training.run(), floats(net)
+
+
+def test_same_seed_same_floats_whatever_the_global_generator_does():
+    import random
+
+    first = xor_run(4)
+    random.seed(99)
+    assert xor_run(4) == first
+    assert xor_run(5) != first
+
+
+def test_known_floats_of_a_seed():
+    model, training = line_fit(model=Neuron(1, "linear", rng=Random(0)), batch_size=2, rng=Random(1))
+    training.run()
+    # Arithmetic and Python's own generator only: the same on every version and machine.
+    assert floats(model) == ["0x1.12ed4c91a229bp+1", "0x1.954fa91c63c82p-2"]
+
+
+def test_numpy_arrays_train_as_lists_do():
+    xs, ys = np.array(LINE[0]), np.array(LINE[1])
+    model, twin = Neuron(1, "linear", rng=Random(0)), Neuron(1, "linear", rng=Random(0))
+    for net, data in ((model, LINE), (twin, (xs, ys))):
+        fit(net, *data, loss=squared_error, optimiser=SGD(net.parameters(), 0.02), epochs=3, validation=data).run()
+    assert floats(model) == floats(twin)
+
+
+def test_class_indices_from_numpy():
+    rows, species, _ = nn.iris()
+    net = MLP(4, [3], rng=Random(0))
+    data = np.array(rows[::10]), np.array(species[::10])
+    training = fit(net, *data, loss=nn.softmax_cross_entropy, optimiser=SGD(net.parameters(), 0.01), epochs=1)
+    assert next(training).loss > 0.0
+
+
+def test_any_function_of_values_is_a_model():
+    w = Value(0.0)
+    fit(lambda x: w * x[0], *LINE, loss=squared_error, optimiser=SGD([w], 0.02), epochs=30).run()
+    assert w.data == pytest.approx(sum(x * y for (x,), y in zip(*LINE, strict=True)) / 91, rel=1e-6)
+
+
+def test_penalty_pulls_but_is_not_in_the_recorded_loss():
+    free, training = line_fit(epochs=1)
+    pulled, penalised = line_fit(epochs=1, penalty=lambda model: 10.0 * nn.l2_penalty(model.parameters()))
+    assert next(training).loss == next(penalised).loss
+    w = Neuron(1, "linear", rng=Random(0)).w[0].data
+    assert pulled.w[0].data == pytest.approx(free.w[0].data - 0.02 * 20.0 * w)
+
+
+def test_clip_norm_bounds_the_step():
+    model, training = line_fit(clip_norm=1e-3, batch_size=None, epochs=1)
+    before = [p.data for p in model.parameters()]
+    next(training)
+    step = math.dist(before, [p.data for p in model.parameters()])
+    assert step == pytest.approx(0.02 * 1e-3)
+
+
+# ---- the loop
+
+
+def test_nothing_happens_before_the_loop_and_one_epoch_at_a_turn():
+    model, training = line_fit()
+    before = floats(model)
+    assert len(training) == 3
+    assert floats(model) == before
+    assert iter(training) is training
+    assert next(training).epoch == 1
+    assert floats(model) != before
+    assert [record.epoch for record in training] == [2, 3]
+    assert [record.epoch for record in training.records] == [1, 2, 3]
+    assert list(training) == []
+
+
+def test_a_loop_that_was_left_goes_on_where_it_was():
+    whole, training = line_fit(epochs=6)
+    training.run()
+    parts, training = line_fit(epochs=6)
+    list(islice(training, 2))
+    training.run()
+    assert floats(parts) == floats(whole)
+
+
+def test_a_training_that_never_starts_warns():
+    with pytest.warns(RuntimeWarning, match="nothing was trained"):
+        line_fit()
+
+
+def test_it_works_with_tqdm():
+    tqdm = pytest.importorskip("tqdm")
+    _, training = line_fit()
+    bar = tqdm.tqdm(training, disable=True)
+    assert bar.total == 3
+    assert len(list(bar)) == 3
+
+
+def test_records():
+    _, training = line_fit(validation=([[9.0]], [19.0]), metrics={"error": lambda p, y: abs(p.data - y)}, epochs=1)
+    record = next(training)
+    assert record.validation_loss == pytest.approx(record.metrics["error"] ** 2)
+    assert record.seconds > 0.0
+    assert record == Epoch(1, record.loss, record.validation_loss, record.metrics, seconds=99.0)
+    with pytest.raises(AttributeError):
+        record.loss = 0.0
+
+
+def test_metrics_without_validation_are_of_the_training_examples():
+    model, training = line_fit(epochs=1, metrics={"error": lambda p, y: p - y})
+    record = next(training)
+    assert record.validation_loss is None
+    errors = [model(x).data - y for x, y in zip(*LINE, strict=True)]
+    assert record.metrics["error"] == pytest.approx(math.fsum(errors) / 7)
+
+
+def test_progress_is_logged_and_not_printed(caplog, capsys):
+    _, training = line_fit(epochs=2)
+    with caplog.at_level(logging.INFO, logger="nn"):
+        training.run()
+    assert [record.message.split(":")[0] for record in caplog.records] == ["epoch 1", "epoch 2"]
+    assert capsys.readouterr() == ("", "")
+
+
+# ---- stopping
+
+
+def test_callbacks_see_every_record_and_can_end_the_training():
+    seen, told = [], []
+
+    def stop_at_two(record):
+        told.append(record.epoch)
+        return record.epoch == 2
+
+    _, training = line_fit(epochs=9, callbacks=(stop_at_two, seen.append))
+    records = training.run()
+    assert len(records) == 2
+    assert seen == records
+    assert told == [1, 2]
+
+
+class Scripted:
+    """A loss whose validation part follows a script, so that early stopping can be told from luck."""
+
+    def __init__(self, script):
+        self.script = iter(script)
+
+    def __call__(self, prediction, target):
+        return next(self.script) if target == "validate" else squared_error(prediction, target)
+
+
+def scripted_fit(script, **options):
+    model = Neuron(1, "linear", rng=Random(0))
+    history = []
+    training = fit(
+        model,
+        *LINE,
+        loss=Scripted(script),
+        optimiser=SGD(model.parameters(), 0.01),
+        epochs=len(script),
+        validation=([[0.0]], ["validate"]),
+        callbacks=[lambda record: history.append(floats(model))],
+        **options,
+    )
+    return model, training, history
+
+
+def test_patience_ends_training_and_brings_back_the_best_parameters():
+    model, training, history = scripted_fit([3.0, 2.0, 2.5, 2.0, 2.1, 1.0], patience=3)
+    records = training.run()
+    assert [record.validation_loss for record in records] == [3.0, 2.0, 2.5, 2.0, 2.1]
+    assert floats(model) == history[1]
+    assert len(set(map(tuple, history))) == 5
+
+
+def test_patience_starts_again_at_every_improvement():
+    model, training, history = scripted_fit([3.0, 3.5, 2.0, 2.5, 1.0, 1.5], patience=2)
+    assert len(training.run()) == 6
+    assert floats(model) == history[4]
+
+
+def test_the_best_may_be_the_last():
+    model, training, history = scripted_fit([3.0, 2.0, 1.0], patience=1)
+    training.run()
+    assert floats(model) == history[2]
+
+
+def test_without_patience_the_last_parameters_stay():
+    model, training, history = scripted_fit([1.0, 2.0, 3.0])
+    training.run()
+    assert floats(model) == history[2]
+
+
+def test_a_callback_that_ends_it_leaves_the_best_too():
+    model = Neuron(1, "linear", rng=Random(0))
+    history = []
+    training = fit(
+        model,
+        *LINE,
+        loss=Scripted([1.0, 2.0, 0.5]),
+        optimiser=SGD(model.parameters(), 0.01),
+        epochs=3,
+        validation=([[0.0]], ["validate"]),
+        patience=9,
+        callbacks=[lambda record: history.append(floats(model)) or record.epoch == 2],
+    )
+    assert len(training.run()) == 2
+    assert floats(model) == history[0]
+
+
+# ---- modes
+
+
+def test_dropout_drops_in_training_and_not_in_validation():
+    modes = {"train": set(), "validate": set()}
+    drop = Dropout(0.5, rng=Random(0))
+    net = Sequential(Layer(1, 4, rng=Random(0)), drop, Layer(4, 1, "linear", rng=Random(1)))
+
+    def loss(prediction, target):
+        modes["validate" if target == 99.0 else "train"].add(drop.training)
+        return squared_error(prediction, target)
+
+    optimiser = SGD(net.parameters(), 0.001)
+    fit(net.eval(), *LINE, loss=loss, optimiser=optimiser, epochs=2, validation=([[1.0]], [99.0])).run()
+    assert modes == {"train": {True}, "validate": {False}}
+    assert drop.training
+
+
+def test_modes_come_back_when_validation_fails():
+    net = Sequential(Layer(1, 1, "linear", rng=Random(0)), Dropout(0.5, rng=Random(0)))
+    training = fit(
+        net,
+        *LINE,
+        loss=squared_error,
+        optimiser=SGD(net.parameters(), 0.001),
+        epochs=2,
+        validation=([[1.0, 2.0]], [1.0]),
+    )
+    with pytest.raises(ValueError, match="takes 1 inputs"):
+        next(training)
+    assert net.training
+    assert list(training) == []
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_with_its_place(bad):
+    inputs = [[0.0], [0.0], [0.0], [bad]]
+    model = Neuron(1, "linear", initialiser=lambda n_in, n_out, rng: 1.0)
+    optimiser = SGD(model.parameters(), 0.1)
+    training = fit(model, inputs, [0.0] * 4, loss=squared_error, optimiser=optimiser, epochs=2, batch_size=2)
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 2: the loss is"):
+        next(training)
+    assert all(math.isfinite(p.data) for p in model.parameters())
+    assert list(training) == []
+
+
+def test_divergence_is_noticed():
+    _, training = line_fit(rate=10.0, epochs=500)
+    with pytest.raises(FloatingPointError, match=r"epoch \d+, batch 1: the loss is (inf|nan)"):
+        training.run()
+
+
+def test_an_error_inside_the_model_says_where_it_was():
+    _, training = line_fit(batch_size=2, loss=lambda p, y: autodiff.log(p * 0.0 + 4.0 - y))
+    with pytest.raises(ValueError, match="log") as raised:
+        training.run()
+    assert raised.value.__notes__ == ["This was in epoch 1, batch 2 of the training."]
+
+
+def test_a_loss_without_a_graph_is_noticed():
+    _, training = line_fit(loss=lambda p, y: (p.data - y) ** 2)
+    with pytest.raises(TypeError, match="depends on no parameter"):
+        next(training)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "options", "error", "message"),
+    [
+        ([[1.0]], [1.0, 2.0], {}, ValueError, "1 inputs, 2 targets"),
+        ([], [], {}, ValueError, "there are no inputs"),
+        ([[1.0]], iter([1.0]), {}, TypeError, "targets must be a list"),
+        ([[1.0]], 1.0, {}, TypeError, "targets must be a list or an array"),
+        ([[1.0]], [1.0], {"validation": ([[1.0]], [])}, ValueError, "1 validation inputs, 0 validation targets"),
+        ([[1.0]], [1.0], {"validation": ([], [])}, ValueError, "there are no validation inputs"),
+        ([[1.0]], [1.0], {"epochs": 0}, ValueError, "epochs must be at least 1, not 0"),
+        ([[1.0]], [1.0], {"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ([[1.0]], [1.0], {"patience": 0, "validation": ([[1.0]], [1.0])}, ValueError, "patience must be at least 1"),
+        ([[1.0]], [1.0], {"patience": 3}, ValueError, "give validation="),
+        ([[1.0]], [1.0], {"rng": 0}, TypeError, r"random\.Random\(0\)"),
+    ],
+)
+def test_wrong_arguments_are_named_at_once(inputs, targets, options, error, message):
+    model = Neuron(1)
+    options = {"loss": squared_error, "optimiser": SGD(model.parameters(), 0.1), "epochs": 1} | options
+    with pytest.raises(error, match=message):
+        fit(model, inputs, targets, **options)
+
+
+def test_an_optimiser_of_another_model_is_refused():
+    model, other = Neuron(1), Neuron(1)
+    with pytest.raises(ValueError, match=r"none of this model's parameters"):
+        fit(model, *LINE, loss=squared_error, optimiser=SGD(other.parameters(), 0.1), epochs=1)
+    some = SGD([*model.parameters()[:1], Value(1.0)], 0.1)  # a part of it is fine, and so are others beside it
+    assert next(fit(model, *LINE, loss=squared_error, optimiser=some, epochs=2)).epoch == 1
+
+
+def test_no_grad_around_evaluation_leaves_gradients_alone():
+    model, training = line_fit(epochs=1, validation=LINE)
+    next(training)
+    after = [p.grad for p in model.parameters()]
+    with autodiff.no_grad():
+        model([1.0])
+    assert [p.grad for p in model.parameters()] == after
