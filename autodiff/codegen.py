@@ -253,7 +253,9 @@ class Printer:
         users = {x: term for term in terms for x in term.args if isinstance(x, Term)}
         sinks = {x: name for x, name in self.sinks(block) if isinstance(x, Term) and x.block is block}
         # Signals of signals are no plain sums of products: what is 0 there is computed.
-        products = set() if self.builder.higher_order else self.hopeful
+        # Nor are there branches before a loop: what is computed there is used elsewhere.
+        plain = self.builder.higher_order or block is self.builder.before_loop
+        products = set() if plain else self.hopeful
         regions = Regions(terms, products, {x for x in block.outputs or () if isinstance(x, Term)}, sinks)
         for term in regions.order():
             if regions.is_root(term):

@@ -371,6 +371,7 @@ class _Entry:
         self.lock = threading.RLock()
         self.files: dict[str, str] = {}  # where debuggers find the generated code
         weakref.finalize(owner, _forget, self.files)
+        self.on_floats = False  # it runs on floats, not on Values
         self.found = False  # the cache is calling it
         # f cannot be compiled for these arguments: it runs eagerly
         # (or a parameter hides a word of the generated code)
@@ -413,6 +414,8 @@ class _Entry:
 
     def run_eagerly(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the generated code does, without it."""
+        if self.on_floats:
+            return self.eager(self.owner, args, kwargs)
         # On Values, since floats have one operation that differs: a power that turns complex.
         flat = [_node(p.literal, x, (), ()) if type(x) is float else x for _, x in leaves([args, kwargs])]
         args, kwargs = unflatten([args, kwargs], flat)
@@ -445,6 +448,9 @@ class _Entry:
             self.as_it_is = True  # a Value computed outside: the result depends on its history too
         if any(question.kind == "raised" for _, question in record.questions):
             self.as_it_is = True  # f caught an error of an operation: only f knows what it does then
+        known = (Value, int, float, str, type(None), _Leaves)
+        if not all(isinstance(y, known) for y in record.outputs()):
+            self.as_it_is = self.on_floats = True  # what the result holds is hidden from the trace
         if self.as_it_is:
             self.call = self.run_eagerly
             self.owner._install()

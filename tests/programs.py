@@ -9,7 +9,6 @@ import ast
 import copy
 import itertools
 import math
-import pickle
 import random
 import sys
 import warnings
@@ -620,24 +619,6 @@ def check_batch(program: Program) -> str | None:
         message = message or _compare("batch.backward", call, _gradients(fast.backward, weights, *columns), right)
         if message:
             return message
-    return None
-
-
-def check_pickled(program: Program) -> str | None:
-    """Compare a compiled function with a pickled copy of it, on ways that it knows."""
-    copied = None
-    for _ in range(2):
-        fast = None
-        for call, plain, closed in _runs(program):
-            if "w0" in program.source or "w1" in program.source:
-                return None  # a copy has Values of its own
-            fast = fast or compile(closed, max_ways=program.max_ways)
-            right = expected(plain, *call.args)
-            found = outcome(fast, *call.args) if copied is None else outcome(copied, *call.args)
-            message = _compare("pickled", call, found, right)
-            if message:
-                return message
-        copied = copied or pickle.loads(pickle.dumps(fast))
     return None
 
 

@@ -171,6 +171,12 @@ def test_polygamma_raises_at_its_poles(x: float) -> None:
             special.polygamma(order, x)
 
 
+@pytest.mark.parametrize("order", [0.5, -1.0])
+def test_the_order_of_polygamma_is_a_whole_number(order: float) -> None:
+    with pytest.raises(ValueError, match="must be a whole number from 0 upwards"):
+        special.polygamma(order, 2.0)
+
+
 def test_total_adds_from_left_to_right() -> None:
     """Python's own sum compensates from 3.12 on: floats and Values would differ."""
     tenths = [0.1] * 10

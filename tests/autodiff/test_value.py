@@ -252,6 +252,25 @@ def test_grad_may_be_reset() -> None:
     assert x.grad == 6.0
 
 
+@pytest.mark.parametrize("rate", [0.5, 1, numpy.float32(0.5), numpy.float64(0.5)])
+def test_a_step_downhill_leaves_floats(rate: Any) -> None:
+    ws = [Value(3.0), Value(-1.0)]
+    (ws[0] * ws[0] * ws[1]).backward()
+    ad.descend(ws, rate)
+    assert [w.data for w in ws] == [3.0 + 6.0 * rate, -1.0 - 9.0 * rate]
+    assert {type(w.data) for w in ws} == {float}
+
+
+def test_a_step_moves_leaves_only_and_by_a_number_only() -> None:
+    w = Value(3.0)
+    with pytest.raises(AttributeError, match="computed by mul"):
+        ad.descend([w * w], 0.1)
+    for rate in (Value(0.1), "0.1", None):
+        with pytest.raises(TypeError):
+            ad.descend([w], rate)  # type: ignore[arg-type]
+    assert type(w.data) is float
+
+
 def test_interior_data_cannot_be_set() -> None:
     y = Value(2.0) * 3.0
     with pytest.raises(AttributeError, match="computed by mul; set the data of the leaves it depends on"):
