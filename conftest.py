@@ -1,6 +1,8 @@
 """Settings for every test: what a failing run shows must be reproducible, and nothing may open a window."""
 
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,3 +26,12 @@ def _in_empty_folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """Run doctests that write files (`draw(v).save("x.svg")`) where they leave nothing behind."""
     if isinstance(request.node, pytest.DoctestItem):
         monkeypatch.chdir(request.getfixturevalue("tmp_path"))
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Measure no coverage meanwhile."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)

@@ -7,6 +7,7 @@ An edge whose error signal or local derivative is exactly 0 passes nothing on, e
 """
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 from autodiff.primitives import chain
@@ -19,7 +20,7 @@ Node = Any  # a Value; this module comes before it
 def toposort(*roots: Node, stop: Iterable[Node] = ()) -> list[Node]:
     """List all nodes that the roots were computed from, parents before children, without recursion.
 
-    Nodes in `stop` are listed, what they were computed from is not.
+    Nodes in `stop` are listed, what they were computed from is not. Leaves come first.
 
     >>> from autodiff import Value
     >>> x = Value(2.0, "x")
@@ -27,42 +28,59 @@ def toposort(*roots: Node, stop: Iterable[Node] = ()) -> list[Node]:
     >>> [node.data for node in toposort(y + x)]
     [2.0, 4.0, 6.0]
     """
-    order: list[Node] = []
+    leaves, interior = arrange(*roots, stop=stop)
+    return leaves + interior
+
+
+def arrange(*roots: Node, stop: Iterable[Node] = ()) -> tuple[list[Node], list[Node]]:
+    """List the leaves (and what is in `stop`), and apart from them all other nodes, parents before children.
+
+    >>> from autodiff import Value
+    >>> y = Value(2.0) * 3.0
+    >>> [[node.data for node in nodes] for nodes in arrange(y)]
+    [[2.0], [6.0]]
+    """
+    leaves: list[Node] = []
+    interior: list[Node] = []
     stopped, seen = set(stop), set()
     stack: list[Node] = list(reversed(roots))
     while stack:
         node = stack.pop()
         if node is None:  # all parents of the node below are listed
-            order.append(stack.pop())
+            interior.append(stack.pop())
             continue
         if node in seen:
             continue
         seen.add(node)
         if node._primitive is None or node in stopped:
-            order.append(node)
+            leaves.append(node)
             continue
         stack += (node, None)
-        left = node._left
+        left, right = node._left, node._right
         if type(left) is tuple:
-            fresh = [arg for arg in left if type(arg) is not float and arg not in seen]
-            # A leaf has no parents to wait for: it is listed at once.
-            fresh_leaves = dict.fromkeys([arg for arg in fresh if arg._primitive is None])
-            order += fresh_leaves
-            seen.update(fresh_leaves)
-            stack += [arg for arg in fresh if arg._primitive is not None]
+            own = node._y
+            fresh = own if seen.isdisjoint(own) else [arg for arg in own if arg not in seen]
+            if any([arg._primitive for arg in fresh]):  # noqa: C419  (a generator would take twice as long)
+                stack += [arg for arg in fresh if arg._primitive is not None]
+                fresh = [arg for arg in fresh if arg._primitive is None]
+            # Leaves have no parents to wait for: they are listed at once.
+            known = len(seen)
+            seen.update(fresh)
+            leaves += fresh if len(seen) - known == len(fresh) else dict.fromkeys(fresh)
+            stack += [arg for arg in right if arg not in seen]
             continue
         if type(left) is not float and left not in seen:
             stack.append(left)
-        right = node._right
         if type(right) is not float and right not in seen:
             stack.append(right)
-    return order
+    return leaves, interior
 
 
 def sweep(order: list[Node]) -> None:
     """Carry error signals, held in `.grad`, from the last node of a topological order to all others, in floats.
 
-    The caller has set `.grad` of the last node to the seed, and of all others to 0.
+    The order may leave the leaves out. The caller has set `.grad` of the last node to the seed, and of all others,
+    leaves included, to 0.
     """
     for node in reversed(order):
         signal, primitive = node.grad, node._primitive
@@ -86,10 +104,16 @@ def sweep(order: list[Node]) -> None:
             local = rules[0] if type(rules[0]) is float else rules[0](node._data, node._x)
             if local:
                 node._left.grad += signal * local
-        else:
-            for arg, local in zip(node._args, primitive.locals(node._data, node._inputs), strict=True):
-                if local and type(arg) is not float:
+        elif type(node._left) is tuple:
+            args = node._left
+            pairs = zip(args, primitive.locals(node._data, node._x), strict=True)
+            if len(node._y) + len(node._right) == len(args) and isfinite(signal):  # adding 0 * signal changes nothing
+                for arg, local in pairs:
                     arg.grad += signal * local
+            else:
+                for arg, local in pairs:
+                    if local and type(arg) is not float:
+                        arg.grad += signal * local
 
 
 def product(signal: Any, local: Any) -> Any:

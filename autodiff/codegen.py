@@ -103,11 +103,12 @@ class Printer:
         self.finish = finish  # prints the end of a way
         self.taken = taken  # names of parameters, which functions must not have
         self.miss = miss  # the statement for an outcome that no trace had
+        self.imported: dict[tuple[Primitive, str], str] = {}  # source templates with the names they have here
         self.names: dict[str, Any] = {}  # what the code needs beside builtins: name -> object
         self.lines: list[str] = []
         self.open: list[Term] = []  # the regions whose `if`s are being printed
         self.written: list[set[Term]] = []  # the names given in each
-        self.done: set[Term] = set()  # outputs that were added to an accumulator already
+        self.done: set[tuple[Term, str]] = set()  # outputs, and the accumulators that they were added to already
         self.sinks: Callable[[Block], list[tuple[Any, str]]] = lambda block: []  # accumulators that outputs go to
         self.blocks = [builder.root]
         for block in self.blocks:
@@ -174,7 +175,7 @@ class Printer:
         primitive = term.primitive
         assert primitive is not None
         args = [self.operand(x) for x in term.args]
-        depth = 1 + max((a.depth for a in args), default=0)
+        depth = 1 + max([a.depth for a in args], default=0)
         source = "{} * {}" if term in self.hopeful else primitive.template(term.args)
         source = self._import(primitive, source or f"{primitive.name}({', '.join(['{}'] * (primitive.arity or 1))})")
         if primitive.arity is None:
@@ -187,10 +188,16 @@ class Printer:
             text, precedence = shape.text.format(*printed), shape.precedence
         if precedence in (10, 20) and len(args) == 2 and args[0].precedence == precedence:
             depth = max(args[0].depth, *(a.depth + 1 for a in args[1:]))  # a + b + c has no parentheses
-        return Text(text, precedence, depth, term.may_raise or any(a.may_raise for a in args))
+        return Text(text, precedence, depth, term.may_raise or True in [a.may_raise for a in args])
 
     def _import(self, primitive: Primitive, source: str) -> str:
         """Provide the functions that a template calls, under other names where a parameter has theirs."""
+        shown = self.imported.get((primitive, source))
+        if shown is None:
+            shown = self.imported[primitive, source] = self._find_names(primitive, source)
+        return shown
+
+    def _find_names(self, primitive: Primitive, source: str) -> str:
         ours = p.TABLE.get(primitive.name) is primitive
         if "math." in source:
             self.names["math"] = math
@@ -256,7 +263,7 @@ class Printer:
         # Nor are there branches before a loop: what is computed there is used elsewhere.
         plain = self.builder.higher_order or block is self.builder.before_loop
         products = set() if plain else self.hopeful
-        regions = Regions(terms, products, {x for x in block.outputs or () if isinstance(x, Term)}, sinks)
+        regions = Regions(terms, products, sinks)
         for term in regions.order():
             if regions.is_root(term):
                 self._root(regions, term, sinks, indent)
@@ -297,7 +304,7 @@ class Printer:
         """Print the addition of an output to its accumulator."""
         self._title(term, indent)
         self.lines.append(f"{self._inner(indent)}{sinks[term]} += {bare(text)}")
-        self.done.add(term)
+        self.done.add((term, sinks[term]))
 
     def _title(self, term: Term | None, indent: str) -> None:
         """Print the comment that starts a section."""

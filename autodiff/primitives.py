@@ -110,8 +110,10 @@ class Primitive:
         3.0
         """
         for arg in args:
-            if type(arg) is not float and hasattr(arg, "apply_primitive"):  # a Value knows how to record itself
-                return arg.apply_primitive(self, args)
+            if type(arg) is not float:
+                record = getattr(arg, "apply_primitive", None)  # a Value knows how to record itself
+                if record is not None:
+                    return record(self, args)
         inputs = tuple([x if type(x) is float else self.constant(i, x) for i, x in enumerate(args, 1)])
         return self.evaluate(inputs, args)
 
@@ -134,10 +136,10 @@ class Primitive:
     def evaluate(self, inputs: tuple[float, ...], args: tuple[Any, ...]) -> float:
         """Compute the value on floats; an error keeps its type and names the operation and its arguments.
 
-        >>> log.evaluate((-1.0,), (-1.0,))
+        >>> exp.evaluate((1000.0,), (1000.0,))
         Traceback (most recent call last):
         ...
-        ValueError: log(-1.0): math domain error
+        OverflowError: exp(1000.0): math range error
         """
         try:
             return self.value(*inputs)
@@ -189,7 +191,8 @@ class Kernel(Primitive):
         >>> total.locals(3.0, (1.0, 2.0))
         (1.0, 1.0)
         """
-        return tuple(self._all_derivatives(out, *args))
+        found = self._all_derivatives(out, *args)
+        return found if type(found) is tuple else tuple(found)
 
 
 class Custom(Kernel):
@@ -233,7 +236,13 @@ def _ieee_pow_base(out: Any, x: Any, y: Any) -> Any:
 
 def _power_exponent(out: Any, x: Any, y: Any) -> Any:
     """Give d x^y / dy = x^y log(x); 0 for 0^y, nan for a negative x."""
-    return chain(out, ieee_log(x))
+    if type(x) is float:
+        return chain(out, ieee_log(x))
+    return power_log(x, y, 1.0)  # x^y may underflow where its derivative by x does not
+
+
+def _power_log_base(out: Any, x: Any, y: Any, k: Any) -> Any:
+    return chain(y, power_log(x, y - 1.0, k)) + chain(k, power_log(x, y - 1.0, k - 1.0))
 
 
 def _gelu_tanh(out: Any, x: Any) -> Any:
@@ -251,8 +260,8 @@ def _mish(out: Any, x: Any) -> Any:
     return tanh(bent) + chain(x, square(sech(bent)) * sigmoid(x))
 
 
-def _digamma_order(out: Any, n: Any, x: Any) -> Any:
-    return math.nan  # the order is a whole number: there is no derivative to give
+def _no_derivative(out: Any, *args: Any) -> Any:
+    return math.nan  # an order is a whole number: there is no derivative to give
 
 
 def _dot(out: Any, *args: Any) -> Any:
@@ -276,13 +285,23 @@ def _logsumexp(out: Any, *xs: Any) -> Any:
     return _entries(xs)
 
 
+def _softmax_of_two(index: Any, xs: tuple[Any, ...], sign: float) -> Any:
+    """Differentiate a softmax of two logits as the sigmoid it is: no cancellation where both entries are close to 1/2."""
+    slope = _sigmoid_slope(xs[0] - xs[1])
+    return [0.0, slope, -slope] if (sign > 0.0) == (index == 0.0) else [0.0, -slope, slope]
+
+
 def _softmax(out: Any, index: Any, *xs: Any) -> Any:
+    if len(xs) == 2:
+        return _softmax_of_two(index, xs, 1.0)
     chosen = int(index)
     rest = softmax_rest(index, *xs)
     return [0.0] + [out * rest if i == chosen else -out * entry for i, entry in enumerate(_entries(xs))]
 
 
 def _softmax_rest(out: Any, index: Any, *xs: Any) -> Any:
+    if len(xs) == 2:
+        return _softmax_of_two(index, xs, -1.0)
     chosen = int(index)
     entry = softmax_entry(index, *xs)
     return [0.0] + [-entry * out if i == chosen else entry * other for i, other in enumerate(_entries(xs))]
@@ -316,6 +335,7 @@ chain        = Primitive("chain",    special.chain,     "chain({}, {})",    lamb
 ieee_div     = Primitive("ieee_div", special.ieee_div,  "ieee_div({}, {})", lambda out, x, y: ieee_div(1.0, y), lambda out, x, y: -ieee_div(out, y))
 ieee_log     = Primitive("ieee_log", special.ieee_log,  "ieee_log({})",     lambda out, x: ieee_div(1.0, x))
 ieee_pow     = Primitive("ieee_pow", special.ieee_pow,  "ieee_pow({}, {})", _ieee_pow_base, _power_exponent)
+power_log    = Primitive("power_log", special.power_log, "power_log({}, {}, {})", _power_log_base, lambda out, x, y, k: power_log(x, y, k + 1.0), _no_derivative)
 
 # Choices: flat but for the jumps.
 greater      = Primitive("greater",  special.greater,   "(1.0 if {} > {} else 0.0)", 0.0, 0.0)
@@ -335,9 +355,10 @@ clip         = Primitive("clip",     special.clip,      "clip({}, {}, {})", lamb
 square       = Primitive("square",   special.square,    "{0} * {0}", lambda out, x: 2.0 * x)
 reciprocal   = Primitive("reciprocal", special.reciprocal, "1.0 / {}", lambda out, x: -out * out)
 one_minus_square = Primitive("one_minus_square", special.one_minus_square, "(1.0 - {0}) * (1.0 + {0})", lambda out, x: -2.0 * x)
+times_complement = Primitive("times_complement", special.times_complement, "{0} * (1.0 - {0})", lambda out, x: 1.0 - 2.0 * x)
 sqrt         = Primitive("sqrt",     math.sqrt,         "sqrt({})",  lambda out, x: ieee_div(0.5, out))
 rsqrt        = Primitive("rsqrt",    special.rsqrt,     "1.0 / sqrt({})", lambda out, x: -0.5 * out / x)
-cbrt         = Primitive("cbrt",     math.cbrt,         "cbrt({})",  lambda out, x: ieee_div(1.0, 3.0 * out * out))
+cbrt         = Primitive("cbrt",     math.cbrt,         "cbrt({})",  lambda out, x: square(ieee_div(1.0, out)) / 3.0)
 exp          = Primitive("exp",      math.exp,          "exp({})",   lambda out, x: out)
 exp2         = Primitive("exp2",     math.exp2,         "exp2({})",  lambda out, x: LN2 * out)
 expm1        = Primitive("expm1",    math.expm1,        "expm1({})", lambda out, x: exp(x))
@@ -354,15 +375,18 @@ tan          = Primitive("tan",      math.tan,          "tan({})",   lambda out,
 asin         = Primitive("asin",     math.asin,         "asin({})",  lambda out, x: ieee_div(1.0, sqrt(one_minus_square(x))))
 acos         = Primitive("acos",     math.acos,         "acos({})",  lambda out, x: ieee_div(-1.0, sqrt(one_minus_square(x))))
 atan         = Primitive("atan",     math.atan,         "atan({})",  lambda out, x: square(1.0 / hypot(1.0, x)))
-atan2        = Primitive("atan2",    math.atan2,        "atan2({}, {})", lambda out, y, x: ieee_div(unit(x, y), hypot(x, y)), lambda out, y, x: -ieee_div(unit(y, x), hypot(x, y)))
+atan2        = Primitive("atan2",    math.atan2,        "atan2({}, {})", lambda out, y, x: inverse_power_real(1.0, x, y), lambda out, y, x: inverse_power_imag(1.0, x, y))
 hypot        = Primitive("hypot",    math.hypot,        "hypot({}, {})", lambda out, x, y: unit(x, y), lambda out, x, y: unit(y, x))
-unit         = Primitive("unit",     special.unit,      "unit({}, {})", lambda out, x, y: ieee_div(square(unit(y, x)), hypot(x, y)), lambda out, x, y: -ieee_div(out * unit(y, x), hypot(x, y)))
+unit         = Primitive("unit",     special.unit,      "unit({}, {})", lambda out, x, y: ieee_div(unit(y, x), hypot(x, y)) * unit(y, x), lambda out, x, y: -ieee_div(out * unit(y, x), hypot(x, y)))
+# z^-n for z = x + iy: the derivatives of atan2, the imaginary part of log(z).
+inverse_power_real = Primitive("inverse_power_real", special.inverse_power_real, "inverse_power_real({}, {}, {})", _no_derivative, lambda out, n, x, y: -n * inverse_power_real(n + 1.0, x, y), lambda out, n, x, y: n * inverse_power_imag(n + 1.0, x, y))
+inverse_power_imag = Primitive("inverse_power_imag", special.inverse_power_imag, "inverse_power_imag({}, {}, {})", _no_derivative, lambda out, n, x, y: -n * inverse_power_imag(n + 1.0, x, y), lambda out, n, x, y: -n * inverse_power_real(n + 1.0, x, y))
 sinh         = Primitive("sinh",     math.sinh,         "sinh({})",  lambda out, x: cosh(x))
 cosh         = Primitive("cosh",     math.cosh,         "cosh({})",  lambda out, x: sinh(x))
 tanh         = Primitive("tanh",     math.tanh,         "tanh({})",  lambda out, x: square(sech(x)))
 sech         = Primitive("sech",     special.sech,      "sech({})",  lambda out, x: -out * tanh(x))
 asinh        = Primitive("asinh",    math.asinh,        "asinh({})", lambda out, x: 1.0 / hypot(1.0, x))
-acosh        = Primitive("acosh",    math.acosh,        "acosh({})", lambda out, x: ieee_div(1.0, sqrt(x - 1.0) * sqrt(x + 1.0)))
+acosh        = Primitive("acosh",    math.acosh,        "acosh({})", lambda out, x: ieee_div(1.0, sqrt(x - 1.0)) / sqrt(x + 1.0))
 atanh        = Primitive("atanh",    math.atanh,        "atanh({})", lambda out, x: 1.0 / one_minus_square(x))
 degrees      = Primitive("degrees",  math.degrees,      "degrees({})", DEGREES)
 radians      = Primitive("radians",  math.radians,      "radians({})", RADIANS)
@@ -376,16 +400,16 @@ erfc         = Primitive("erfc",     math.erfc,         "erfc({})",  lambda out,
 gamma        = Primitive("gamma",    math.gamma,        "gamma({})", lambda out, x: out * digamma(x))
 lgamma       = Primitive("lgamma",   math.lgamma,       "lgamma({})", lambda out, x: digamma(x))
 digamma      = Primitive("digamma",  special.digamma,   "digamma({})", lambda out, x: polygamma(1.0, x))
-polygamma    = Primitive("polygamma", special.polygamma, "polygamma({}, {})", _digamma_order, lambda out, n, x: polygamma(n + 1.0, x))
+polygamma    = Primitive("polygamma", special.polygamma, "polygamma({}, {})", _no_derivative, lambda out, n, x: polygamma(n + 1.0, x))
 
 # Activations and their parts.
 sigmoid      = Primitive("sigmoid",  special.sigmoid,   "sigmoid({})", lambda out, x: _sigmoid_slope(x))
-logit        = Primitive("logit",    special.logit,     "logit({})",   lambda out, x: 1.0 / (x * (1.0 - x)))
+logit        = Primitive("logit",    special.logit,     "logit({})",   lambda out, x: 1.0 / times_complement(x))
 softplus     = Primitive("softplus", special.softplus,  "softplus({})", lambda out, x: sigmoid(x))
 logsigmoid   = Primitive("logsigmoid", special.logsigmoid, "logsigmoid({})", lambda out, x: sigmoid(-x))
 relu         = Primitive("relu",     special.relu,      "(0.0 if {0} <= 0.0 else {0})", lambda out, x: greater(x, 0.0))
 leaky_relu   = Primitive("leaky_relu", special.leaky_relu, "leaky_relu({}, {})", lambda out, x, slope: leaky_step(x, slope), lambda out, x, slope: -relu(-x), defaults=(0.01,))
-leaky_step   = Primitive("leaky_step", special.leaky_step, "(1.0 if {} > 0.0 else {})", 0.0, lambda out, x, slope: greater(0.0, x))
+leaky_step   = Primitive("leaky_step", special.leaky_step, "leaky_step({}, {})", 0.0, lambda out, x, slope: greater(0.0, x))
 elu          = Primitive("elu",      special.elu,       "elu({}, {})", lambda out, x, alpha: elu_slope(x, alpha), lambda out, x, alpha: expm1(-relu(-x)), defaults=(1.0,))
 elu_slope    = Primitive("elu_slope", special.elu_slope, "elu_slope({}, {})", lambda out, x, alpha: elu_bend(x, alpha), lambda out, x, alpha: elu_bend(x, 1.0))
 elu_bend     = Primitive("elu_bend", special.elu_bend,  "elu_bend({}, {})", lambda out, x, alpha: out, lambda out, x, alpha: elu_bend(x, 1.0))
@@ -398,7 +422,7 @@ silu         = Primitive("silu",     special.silu,      "silu({})",  lambda out,
 softsign     = Primitive("softsign", special.softsign,  "softsign({})", lambda out, x: square(1.0 / (1.0 + abs(x))))
 mish         = Primitive("mish",     special.mish,      "mish({})",  _mish)
 hard_tanh    = Primitive("hard_tanh", special.hard_tanh, "hard_tanh({})", lambda out, x: within(x, -1.0, 1.0))
-sinc_order   = Primitive("sinc",     special.sinc,      "sinc({}, {})", _digamma_order, lambda out, n, x: sinc_order(n + 1.0, x))
+sinc_order   = Primitive("sinc",     special.sinc,      "sinc({}, {})", _no_derivative, lambda out, n, x: sinc_order(n + 1.0, x))
 
 # Kernels: one node for many arguments.
 total        = Kernel("sum",         special.total,     "total({})",     lambda out, *xs: [1.0] * len(xs))
@@ -418,6 +442,7 @@ SAFE = frozenset(
     name
     for line in """literal argument identity detached add sub mul neg abs chain ieee_div ieee_log ieee_pow greater beats
     within sign floor ceil trunc rint where maximum minimum clip square one_minus_square cbrt logaddexp atan atan2 hypot
+    power_log times_complement inverse_power_real inverse_power_imag
     unit tanh sech asinh degrees radians copysign erf erfc sigmoid softplus logsigmoid relu leaky_relu leaky_step elu
     elu_slope elu_bend selu normal_cdf normal_pdf gelu gelu_tanh silu softsign mish hard_tanh sum dot affine
     sum_of_squares""".splitlines()

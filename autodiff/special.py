@@ -76,8 +76,8 @@ def greater(x: float, y: float) -> float:
 
 
 def beats(x: float, y: float) -> float:
-    """Say whether x > y, as 1.0 or 0.0; a tie counts one half."""
-    return 1.0 if x > y else 0.5 if x == y else 0.0
+    """Say whether x > y, as 1.0 or 0.0; a tie counts one half, and nan is nan."""
+    return 1.0 if x > y else 0.0 if x < y else 0.5 if x == y else nan
 
 
 def within(x: float, low: float, high: float) -> float:
@@ -164,17 +164,58 @@ def power(x: float, y: float) -> float:
     raise ValueError("a negative number to a fractional power is complex")
 
 
+def power_log(x: float, y: float, k: float) -> float:
+    """Return x ** y * log(x) ** k, the k-th derivative of x ** y by y; an exact 0 wins over an infinity."""
+    return chain(ieee_pow(x, y), ieee_pow(ieee_log(x), rint(k)))
+
+
 def one_minus_square(x: float) -> float:
     """Return 1 - x * x, without cancellation near 1."""
     return (1.0 - x) * (1.0 + x)
 
 
+def times_complement(p: float) -> float:
+    """Return p * (1 - p), the variance of one toss of a coin."""
+    return p * (1.0 - p)
+
+
 def unit(x: float, y: float) -> float:
     """Return x / hypot(x, y), the cosine of the angle of (x, y); 0 at the origin."""
     radius = math.hypot(x, y)
-    if radius == inf and abs(x) < inf and abs(y) < inf:
-        return unit(0.25 * x, 0.25 * y)
+    if radius < 1e-290 and radius:  # subnormal numbers have few digits
+        return unit(2.0**600 * x, 2.0**600 * y)
+    if radius == inf:
+        if abs(x) == inf:
+            return math.copysign(1.0, x) if abs(y) < inf else nan
+        return unit(0.25 * x, 0.25 * y) if abs(y) < inf else math.copysign(0.0, x)
     return x / radius if radius else 0.0
+
+
+def inverse_power_real(order: float, x: float, y: float) -> float:
+    """Return the real part of (x + iy)^-order, for whole orders from 1 upwards; nan at the origin."""
+    return inverse_power(order, x, y)[0]
+
+
+def inverse_power_imag(order: float, x: float, y: float) -> float:
+    """Return the imaginary part of (x + iy)^-order, for whole orders from 1 upwards; nan at the origin."""
+    return inverse_power(order, x, y)[1]
+
+
+def inverse_power(order: float, x: float, y: float) -> tuple[float, float]:
+    """Return real and imaginary part of (x + iy)^-order: no cancellation in the first two."""
+    if not 1.0 <= order <= 1000.0 or order % 1.0:
+        raise ValueError("the order of inverse_power must be a whole number from 1 to 1000")
+    radius = math.hypot(x, y)
+    if not radius:
+        return nan, nan
+    first = unit(x, y) / radius, -unit(y, x) / radius
+    if order == 1.0:
+        return first
+    second = chain((x - y) / radius / radius, (x + y) / radius / radius), 2.0 * first[0] * first[1]
+    a, b = first if order % 2.0 else second
+    for _ in range((int(order) - 1) // 2):
+        a, b = a * second[0] - b * second[1], a * second[1] + b * second[0]
+    return a, b
 
 
 # ---- smooth steps
@@ -230,8 +271,10 @@ def leaky_relu(x: float, slope: float) -> float:
 
 
 def leaky_step(x: float, slope: float) -> float:
-    """Return 1 above 0, the slope at 0 and below."""
-    return 1.0 if x > 0.0 else slope
+    """Return 1 above 0, the slope below; at 0 the number of least magnitude between them."""
+    if x:
+        return 1.0 if x > 0.0 else slope if x < 0.0 else x
+    return max(0.0, min(1.0, slope))
 
 
 def elu(x: float, alpha: float) -> float:
@@ -240,15 +283,15 @@ def elu(x: float, alpha: float) -> float:
 
 
 def elu_slope(x: float, alpha: float) -> float:
-    """Return 1 above 0, alpha * exp(x) below; at 0 the one of least magnitude between 1 and alpha."""
-    if x > 0.0:
-        return 1.0
-    return alpha * math.exp(x) if x < 0.0 else max(0.0, min(1.0, alpha))
+    """Return 1 above 0, alpha * exp(x) below; at 0 the number of least magnitude between 1 and alpha."""
+    if x:
+        return 1.0 if x > 0.0 else alpha * math.exp(x)
+    return max(0.0, min(1.0, alpha))
 
 
 def elu_bend(x: float, alpha: float) -> float:
     """Return 0 from 0 upwards, alpha * exp(x) below."""
-    return alpha * math.exp(x) if x < 0.0 else 0.0
+    return 0.0 if x >= 0.0 else alpha * math.exp(x)
 
 
 def selu(x: float) -> float:
@@ -294,12 +337,12 @@ def mish(x: float) -> float:
 # ---- special functions
 
 
-def sinpi(x: float) -> float:
-    """Return sin(pi x), reduced exactly."""
+def sinpi(x: float, quarters: int = 0) -> float:
+    """Return sin(pi x) after some quarter turns more, reduced exactly."""
     r = math.fmod(x, 2.0)
     n = round(2.0 * r)
     t = pi * (r - 0.5 * n)  # exact difference: r and n / 2 are close
-    return (math.sin(t), math.cos(t), -math.sin(t), -math.cos(t))[n % 4]
+    return (math.sin(t), math.cos(t), -math.sin(t), -math.cos(t))[(n + quarters) % 4]
 
 
 def sinc(order: float, x: float) -> float:
@@ -312,7 +355,7 @@ def sinc(order: float, x: float) -> float:
     if abs(y) > max(1.0, n + 1.0):
         value = sinpi(x) / y
         for k in range(1, n + 1):
-            value = (sinpi(x + 0.5 * k) - k * value) / y
+            value = (sinpi(x, k) - k * value) / y
         return value * pi**n
     first = n + n % 2
     terms: list[float] = []
@@ -329,6 +372,13 @@ def sinc(order: float, x: float) -> float:
     return math.fsum(terms) * pi**n
 
 
+# The Taylor series of digamma about its positive root, from the first power on: psi_k(root) / k!.
+DIGAMMA_ROOT = (1.4616321449683622, 9.549995429965697e-17)  # their sum
+DIGAMMA_SERIES = (
+    0.9676722454476212, -0.4427631689835921, 0.258499760955651, -0.16394270544240652, 0.10782405069126237,
+    -0.07219956125645471, 0.04880428816414311, -0.03316112647484736, 0.022597648232218104, -0.01542476590494896,
+    0.010538791616612175, -0.007204534386356869, 0.004926781395729853, -0.003369801655439328,
+)  # fmt: skip
 # Coefficients B_2k of the asymptotic series: Abramowitz and Stegun 6.3.18 and 6.4.11.
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
 
@@ -353,6 +403,8 @@ def polygamma(order: float, x: float) -> float:
     n = int(order)
     if n != order or n < 0:
         raise ValueError("the order of polygamma must be a whole number from 0 upwards")
+    if n > 1000:
+        raise ValueError("the order of polygamma must be at most 1000")
     if x != x or x == inf:
         return x if x != x or n == 0 else 0.0
     if x == -inf:
@@ -362,6 +414,8 @@ def polygamma(order: float, x: float) -> float:
             raise ValueError("math domain error")
         mirrored = polygamma(order, 1.0 - x)
         return (mirrored if n % 2 == 0 else -mirrored) - cot_derivative(n, x)
+    if n == 0 and abs(x - DIGAMMA_ROOT[0]) < 0.08:
+        return digamma_near_root(x)
     terms = []
     sign = 1.0 if n % 2 else -1.0
     factor = math.factorial(n)
@@ -384,6 +438,15 @@ def digamma(x: float) -> float:
     return polygamma(0.0, x)
 
 
+def digamma_near_root(x: float) -> float:
+    """Return digamma within 0.08 of its positive root, where the usual formula cancels."""
+    distance = x - DIGAMMA_ROOT[0] - DIGAMMA_ROOT[1]
+    result = 0.0
+    for coefficient in reversed(DIGAMMA_SERIES):
+        result = (result + coefficient) * distance
+    return result
+
+
 # ---- kernels: many arguments, added from left to right
 
 
@@ -401,8 +464,8 @@ def dot(*args: float) -> float:
     if not n:
         return 0.0
     result = args[0] * args[n]
-    for w, x in zip(args[1:n], args[n + 1 :], strict=True):
-        result += w * x
+    for i in range(1, n):
+        result += args[i] * args[n + i]
     return result
 
 
@@ -412,8 +475,8 @@ def affine(*args: float) -> float:
     if not n:
         return args[0]
     result = args[0] * args[n]
-    for w, x in zip(args[1:n], args[n + 1 : -1], strict=True):
-        result += w * x
+    for i in range(1, n):
+        result += args[i] * args[n + i]
     return result + args[-1]
 
 

@@ -190,19 +190,20 @@ class Builder:
     @staticmethod
     def _key(primitive: Primitive | None, args: tuple[Operand, ...]) -> Any:
         parts = [repr(x) if type(x) is float else id(x) for x in args]
-        if primitive is p.add or primitive is p.mul:
-            parts.sort(key=str)
+        if primitive is p.add or primitive is p.mul:  # x + y is y + x, and x + x is a set of one
+            return primitive, frozenset(parts)
         return (primitive, *parts)
 
     def _rewrite(self, primitive: Primitive, args: tuple[Operand, ...]) -> Operand | None:
         """Give the simpler form of an operation, if there is one that is equal to the bit."""
-        if all(type(x) is float for x in args):
-            try:
-                return primitive.value(*args)
-            except (ArithmeticError, ValueError):
-                return None  # raises when it is run, as f does
-        rule = REWRITES.get(primitive)
-        return rule(self, *args) if rule else None
+        for x in args:
+            if type(x) is not float:
+                rule = REWRITES.get(primitive)
+                return rule(self, *args) if rule else None
+        try:
+            return primitive.value(*args)
+        except (ArithmeticError, ValueError):
+            return None  # raises when it is run, as f does
 
     # ---- questions
 

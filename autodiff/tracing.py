@@ -10,7 +10,7 @@ from typing import Any
 
 from autodiff import primitives as p
 from autodiff.trees import leaves, unflatten
-from autodiff.value import Value, _mode_with, _node
+from autodiff.value import Value, _mode_with, _restore
 
 __all__: list[str] = []
 
@@ -59,9 +59,9 @@ def is_number(x: Any) -> bool:
 def trace(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
     """Evaluate f with Values in the place of the floats among its arguments, and keep what happens."""
     flat = [x for _, x in leaves([args, kwargs])]
-    wrapped = [_node(p.argument, x, (), ()) if is_number(x) else x for x in flat]
+    wrapped = [_restore(x, 0.0, "", p.argument, (), ()) if is_number(x) else x for x in flat]
     record = Trace([x for x in wrapped if isinstance(x, Value)])
     new_args, new_kwargs = unflatten([args, kwargs], wrapped)
-    with _mode_with(recording=True, deriving=False, log=record.nodes, tracer=record):
+    with _mode_with(recording=True, deriving=False, logs=(record.nodes,), tracer=record):  # nobody else's nodes
         record.result = f(*new_args, **new_kwargs)
     return record

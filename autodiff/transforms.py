@@ -283,6 +283,7 @@ def hvp(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     def hessian_times_vector(x: Any, v: Any) -> Any:
         return jvp(gradient, (x,), (v,))[1]
 
+    del hessian_times_vector.__wrapped__  # its parameters are x and v, whatever those of f
     return hessian_times_vector
 
 
@@ -341,12 +342,12 @@ def _local_derivatives(
     f: Callable[..., Any], given: list[Any], outside: list[Value], around: list[Any], nested: bool
 ) -> list[Any]:
     """Evaluate f again and differentiate it by its arguments and by the Values it closes over."""
-    inputs = [p.identity(x) if isinstance(x, Value) else Value(x) for x in given]
     for leaf, data in zip(outside, around, strict=True):
         before = data._data if isinstance(data, Value) else data
         if leaf._data is not before and leaf._data != before:
             raise ValueError("data of a leaf was changed after a checkpointed function used it; evaluate again")
     with _recording():
+        inputs = [p.identity(x) if isinstance(x, Value) else _node(p.argument, x, (), ()) for x in given]
         output = f(*inputs)
         wanted = [*inputs, *outside]
         signals = pull(toposort(output, stop=wanted), {output: 1.0}, wanted)
@@ -354,7 +355,7 @@ def _local_derivatives(
     return found if nested else [x._data if isinstance(x, Value) else x for x in found]
 
 
-def batch_sum(f: Callable[..., Any]) -> Callable[..., Any]:
+def batch_sum(f: Callable[..., Any], *, executor: Any = None, chunks: int = 8) -> Callable[..., Any]:
     """Turn a function of one example into the sum over sequences of examples.
 
     Each argument of the new function is a sequence with one entry per example. Values that f closes over
@@ -362,17 +363,21 @@ def batch_sum(f: Callable[..., Any]) -> Callable[..., Any]:
     swept and dropped before the next, so memory does not grow with the number of examples. Examples are added
     from first to last.
 
+    With an `executor` (of concurrent.futures, loky, dask.distributed, mpi4py, ...) the compiled function sends the
+    batch to its workers in so many `chunks`, whatever the number of workers, and adds up theirs in order. What a lost
+    worker did not finish is computed here, with a warning.
+
     >>> w = Value(2.0)
     >>> loss = batch_sum(lambda x, y: (w * x - y) ** 2)([1.0, 2.0], [0.0, 1.0])
     >>> loss.backward()
     >>> loss.data, w.grad
     (13.0, 16.0)
     """
-    return _batch(f, "batch_sum", lambda total, count: total)
+    return _batch(f, "batch_sum", lambda total, count: total, executor, chunks)
 
 
-def batch_mean(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn a function of one example into the mean over sequences of examples; see `batch_sum`.
+def batch_mean(f: Callable[..., Any], *, executor: Any = None, chunks: int = 8) -> Callable[..., Any]:
+    """Turn a function of one example into the mean over sequences of examples; the rest is as for `batch_sum`.
 
     >>> w = Value(2.0)
     >>> loss = batch_mean(lambda x, y: (w * x - y) ** 2)([1.0, 2.0], [0.0, 1.0])
@@ -380,10 +385,17 @@ def batch_mean(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> loss.data, w.grad
     (6.5, 8.0)
     """
-    return _batch(f, "batch_mean", lambda total, count: total / count)
+    return _batch(f, "batch_mean", lambda total, count: total / count, executor, chunks)
 
 
-def _batch(f: Callable[..., Any], name: str, scale: Callable[[Any, int], Any]) -> Callable[..., Any]:
+def _batch(
+    f: Callable[..., Any], name: str, scale: Callable[[Any, int], Any], executor: Any, chunks: int
+) -> Callable[..., Any]:
+    if executor is not None and not hasattr(executor, "submit"):
+        raise TypeError(f"{name} takes an executor as in concurrent.futures, with submit(), not {executor!r:.60}")
+    if chunks < 1:
+        raise ValueError(f"{name} needs at least one chunk, not {chunks}")
+
     @wraps(f)
     def batched(*columns: Any) -> Any:
         examples = _examples(name, columns)
@@ -405,7 +417,8 @@ def _batch(f: Callable[..., Any], name: str, scale: Callable[[Any, int], Any]) -
 
         return Custom(name, derivatives)(scale(total, len(examples)), *sums)
 
-    batched.batch = (f, name, id(batched))  # type: ignore[attr-defined]  # for the compiler, which writes a loop
+    # For the compiler, which writes a loop, and sends parts of it to the executor.
+    batched.batch = (f, name, executor, chunks, id(batched))  # type: ignore[attr-defined]
     return batched
 
 

@@ -16,14 +16,15 @@ SMALLEST = 2  # operations that make a branch worth its test
 class Regions:
     """Where the operations of one block belong: home(term) is the root of the innermost region, or None."""
 
-    def __init__(self, terms: list[Term], hopeful: set[Term], outputs: set[Term], sinks: dict[Term, str]) -> None:
+    def __init__(self, terms: list[Term], hopeful: set[Term], sinks: dict[Term, str]) -> None:
         self.terms = terms
-        self.outputs = outputs - set(sinks)
         self._users: dict[Term, list[Term]] = {}
         for term in terms:
             for x in term.args:
                 if isinstance(x, Term):
                     self._users.setdefault(x, []).append(term)
+        # What is used by more than the terms of this block: by the result, a question, a later block.
+        self.outputs = {t for t in terms if t.uses > len(self._users.get(t, ())) + (t in sinks)}
         candidates = {t for t in terms if t in hopeful and self._flag_of(t) is not None}
         self._find(candidates)
         sizes = dict.fromkeys(candidates, 0)
@@ -46,12 +47,15 @@ class Regions:
         self._zero: dict[Term, Term | None] = {}  # the region outside of which a term is 0
         self._home: dict[Term, Term | None] = {}  # the region in which a term is computed
         self._totals: dict[Term, Term] = {}  # sum -> the running total that it is added to
+        self._sunk: set[Term] = set()
+        self._members: dict[Term, list[Term]] = {}
+        if not roots:  # nothing to branch around
+            return
         for term in self.terms:
             self._place(term)
-        self._sunk: set[Term] = set()
         for term in reversed(self.terms):
             self._sink(term)
-        self._members: dict[Term, list[Term]] = {root: [] for root in roots}
+        self._members = {root: [] for root in roots}
         for term in self.terms:
             for root in self.path(self._home[term]):
                 self._members[root].append(term)
@@ -103,6 +107,8 @@ class Regions:
 
     def order(self) -> list[Term]:
         """List the terms in the order in which to compute them: what was moved into a region comes with it."""
+        if not self._roots:
+            return self.terms
         order: list[Term] = []
         placed: set[Term] = set()
         for term in self.terms:
@@ -163,14 +169,14 @@ class Regions:
     def may_move(self, term: Term, user: Term | None, may_raise: bool) -> bool:
         """Say whether a term may be computed where its user is; what may raise, as f does, must be in any case."""
         if user is None:
-            return self._home[term] is None
+            return self.home(term) is None
         if may_raise and self._at(user) is not None:
             return False
         if user in self._roots and user.uses > 1:
             return False  # inside its region, the root is another name for the signal
         if self._totals.get(user) is term:
             return False  # it needs a name to be added to
-        return self._home[term] is None or self._home[term] in self.path(self._at(user))
+        return self.home(term) is None or self.home(term) in self.path(self._at(user))
 
     def used_outside(self, root: Term) -> bool:
         """Say whether the root of a region is used outside of it too."""
@@ -178,14 +184,17 @@ class Regions:
         return root in self.outputs or any(root not in self.path(self._at(user)) for user in users)
 
     def _at(self, user: Term) -> Term | None:
-        return user if user in self._roots else self._home[user]
+        return user if user in self._roots else self.home(user)
 
     def left_undefined(self, root: Term) -> list[Term]:
         """List the terms of a region that are used outside of it: there they are 0."""
-        found = [root] if self.used_outside(root) else []
+        found = {root: None} if self.used_outside(root) else {}
         for term in self._members[root]:
-            if term not in self._totals:
-                users = self._users.get(term, [])
-                if term in self.outputs or any(root not in self.path(self._at(user)) for user in users):
-                    found.append(term)
-        return found
+            users = self._users.get(term, [])
+            if term in self.outputs or any(root not in self.path(self._at(user)) for user in users):
+                start = term
+                while start in self._totals:  # a running total that started outside keeps what it was
+                    start = self._totals[start]
+                if root in self.path(self._home[start]):
+                    found[start] = None
+        return list(found)

@@ -56,7 +56,10 @@ PARTIAL = {  # a function, and what makes a number one of its domain
     "digamma": "0.5 + abs({})",
 }
 BINARY = "atan2 hypot copysign fmod remainder logaddexp maximum minimum leaky_relu elu"
-ELSEWHERE = "pow where clip polygamma sum sum_of_squares dot affine logsumexp softmax log_softmax softmax_cross_entropy"
+ELSEWHERE = (
+    "pow where clip polygamma sum sum_of_squares dot affine affine_layer "
+    "logsumexp softmax log_softmax softmax_cross_entropy"
+)
 
 SHAPES: dict[str, Any] = {
     "x": 0.0,
@@ -279,9 +282,17 @@ class Writer:
             f"ad.value_and_grad(lambda t: {body})({at})[1]",
             f"ad.jvp(lambda t: {body}, ({at},), ({self.number(1)},))[1]",
             f"ad.vjp(lambda t: {body}, {at})[1]({self.number(1)})[0]",
-            f"ad.checkpoint(lambda t: {body})({at})",
+            f"ad.checkpoint(lambda t: {self.pure()})({at})",
         ]
         self.define(indent, self.rng.choice(forms))
+
+    def pure(self) -> str:
+        """Write an expression that gives the same when it is evaluated again later: its names never change."""
+        scope = self.scope
+        self.scope = [name for name in scope if name[0] != "v"]
+        expression = self.within("t", 2)
+        self.scope = scope
+        return expression
 
     # ---- expressions
 
@@ -340,6 +351,8 @@ class Writer:
         name = self.rng.choice(BINARY.split())
         if name in ("fmod", "remainder") and self.rng.random() < 0.7:
             return f"ad.{name}(ad.hard_tanh({self.number(depth)}), 0.7)"
+        if name == "copysign":  # nan has a sign that nothing else shows: max(-1.0, nan) is -1.0
+            return f"ad.copysign({self.number(depth)}, max(-1.0, {self.number(depth)}))"
         return f"ad.{name}({self.number(depth)}, {self.number(depth)})"
 
     def choice(self, depth: int) -> str:
@@ -370,6 +383,7 @@ class Writer:
             f"math.prod({listed})",
             f"ad.dot({listed}, {ys})",
             f"ad.affine({listed}, {ys}, {self.number(depth)})",
+            f"ad.affine_layer([{listed}, {ys}], {listed}, [{self.number(depth)}, 0.5])[{self.rng.choice((0, 1))}]",
             f"ad.logsumexp({listed})",
             f"ad.softmax({listed})[0]",
             f"ad.polygamma({self.rng.choice((0, 1, 2))}, 0.5 + abs({xs[0]}))",
@@ -670,8 +684,23 @@ def _smaller(program: Program) -> Iterator[Program]:
                 edited = copy.deepcopy(tree)
                 setattr(list(ast.walk(edited))[i], name, edit)
                 source = ast.unparse(ast.fix_missing_locations(edited)) + "\n"
-                if len(source) < len(program.source):
+                if len(source) < len(program.source) and _ends(edited):
                     yield replace(program, source=source)
+
+
+def _ends(tree: ast.AST) -> bool:
+    """Say whether all loops are still bounded, as `Writer` writes them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.While):
+            bound = node.test.values[-1] if isinstance(node.test, ast.BoolOp) else node.test
+            counted = isinstance(bound, ast.Compare) and f"{ast.unparse(bound.left)} += 1"
+            if ast.unparse(node.body[-1]) != counted:
+                return False
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "range":
+            count = node.args[0].right if isinstance(node.args[0], ast.BinOp) else node.args[0]
+            if not isinstance(count, ast.Constant):
+                return False
+    return True
 
 
 def _edits(value: Any) -> Iterator[Any]:
@@ -721,8 +750,14 @@ class Tally:
         return sum(self.ran.values())
 
 
-def run(count: int, seed: int, leave_out: Iterable[str] = (), most_wrong: int = 20) -> Tally:
-    """Run random programs, each by one route."""
+def run(
+    count: int,
+    seed: int,
+    leave_out: Iterable[str] = (),
+    show: Callable[[str], object] = lambda text: None,
+    most_wrong: int = 20,
+) -> Tally:
+    """Run random programs, each by one route. What is wrong is shown as soon as it is found."""
     tally = Tally()
     for number in range(seed, seed + count):
         rng = random.Random(number)
@@ -732,6 +767,7 @@ def run(count: int, seed: int, leave_out: Iterable[str] = (), most_wrong: int = 
         wrong = report(program, route)
         if wrong is not None:
             tally.wrong.append(f"# seed {number}\n{wrong}")
+            show(tally.wrong[-1] + "\n")
             if len(tally.wrong) >= most_wrong:
                 break
     return tally
@@ -744,9 +780,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="the number of the first")
     parser.add_argument("--without", default="", help=f"statements to leave out, of: {' '.join(STATEMENTS)} detach")
     given = parser.parse_args(arguments)
-    tally = run(given.count, given.seed, given.without.split(","))
-    for wrong in tally.wrong:
-        sys.stdout.write(wrong + "\n")
+    tally = run(given.count, given.seed, given.without.split(","), sys.stdout.write)
     routes = ", ".join(f"{name} {count}" for name, count in tally.ran.most_common())
     sys.stdout.write(f"{tally.total} programs ran ({routes}); {len(tally.wrong)} were wrong\n")
     return 1 if tally.wrong else 0

@@ -227,6 +227,17 @@ def _indexed(f: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
+def _powers_of_inverse() -> dict[str, Any]:
+    """Describe the real or the imaginary part of (x + iy)^-order."""
+    radii = two(signed(st.floats(0.01, 10.0)), signed(sizes(-30, 30)))
+    return {
+        "points": st.tuples(st.integers(1, 3).map(float), radii).map(lambda drawn: (drawn[0], *drawn[1])),
+        "fixed": ((1.0, 3.0, -4.0), (1.0, 1e-200, 1.0), (2.0, 1e50, 1e50), (2.0, 1.0, 1.0 + 2**-52), (3.0, 2.0, 0.5)),
+        "active": lambda point: (1, 2),
+        "ulps": 4,
+    }
+
+
 # ---- definitions that mpmath lacks
 
 
@@ -306,6 +317,7 @@ POWERS = st.one_of(
 POWER_POINTS = (
     (2.0, 0.0),
     (1e-300, 1.0),
+    (1e-300, 1.5),
     (1e300, 0.5),
     (2.0, 1023.5),
     (0.5, -1.0),
@@ -325,7 +337,8 @@ def _between(quotient: Callable[[float], float]) -> Points:
 DISTINCT = two(st.floats(-10.0, 10.0)).filter(lambda p: abs(p[0] - p[1]) > 1e-9)
 RADII = two(signed(st.floats(0.01, 10.0)), signed(sizes(-100, 100)))
 ANGLE_POINTS = ((1e200, 1e200), (3.0, -4.0), (1e-300, 1.0), (1.0, 1e-300), (-1e300, 1e300))
-HYPOT_POINTS = ((1e-200, 1e-200), *ANGLE_POINTS)
+HYPOT_POINTS = ((1e-200, 1e-200), (1e-100, 1e-270), (5e-324, 5e-324), (1e308, 1e308), *ANGLE_POINTS)
+NEAR_DIAGONAL = ((1e-200, 1e-200), (1e-200, 2e-200), (1.0, 1.0 + 2**-52), (-3e100, 3e100))
 PSI = st.one_of(
     st.floats(1e-3, 50.0), sizes(-100, 300), st.floats(-30.0, -1e-3).filter(lambda x: 1e-6 < x % 1.0 < 1 - 1e-6)
 )
@@ -349,6 +362,15 @@ REFERENCES: dict[str, Reference] = {
     ),
     "pow": Reference(lambda x, y: x**y, POWERS, POWER_POINTS, _power_active, ulps=4),
     "ieee_pow": Reference(lambda x, y: x**y, POWERS, POWER_POINTS, _power_active, ulps=4),
+    "power_log": Reference(
+        lambda x, y, k: x**y * mp.log(x) ** k,
+        st.tuples(
+            st.one_of(st.floats(0.01, 100.0), sizes(-60, 60)), st.floats(-3.0, 3.0), st.integers(0, 3).map(float)
+        ),
+        ((2.0, 0.5, 1.0), (1e-300, 1.5, 1.0), (1e300, -1.5, 2.0), (1e-200, 2.0, 1.0), (1.0 + 2**-52, 3.0, 1.0)),
+        active=lambda point: (0, 1),
+        ulps=4,
+    ),
     "identity": Reference(lambda x: x, one(ANY)),
     "detached": Reference(lambda x: x, one(ANY), active=lambda point: ()),
     "neg": Reference(lambda x: -x, one(ANY)),
@@ -382,6 +404,9 @@ REFERENCES: dict[str, Reference] = {
     ),
     # powers, exponentials, logarithms
     "square": Reference(lambda x: x * x, one(MODERATE), at(1e-300, 1e150, 0.0)),
+    "times_complement": Reference(
+        lambda p: p * (1 - p), one(INSIDE), at(0.25, 0.5, 0.5 - 2**-54, 1e-300, 1.0 - 2**-53)
+    ),
     "reciprocal": Reference(lambda x: 1 / x, one(signed(sizes(-100, 100))), at(3.0, -7.0)),
     "sqrt": Reference(mp.sqrt, one(POSITIVE), at(1e-300, 1e300, 2.0, 5e-324)),
     "rsqrt": Reference(lambda x: 1 / mp.sqrt(x), one(POSITIVE), at(1e-100, 1e300, 2.0)),
@@ -409,7 +434,9 @@ REFERENCES: dict[str, Reference] = {
     "asin": Reference(mp.asin, one(INSIDE), at(1.0 - 2**-53, -1.0 + 2**-53, 1e-300, 0.0)),
     "acos": Reference(mp.acos, one(INSIDE), at(1.0 - 2**-53, -1.0 + 2**-53, 1e-300, 0.0)),
     "atan": Reference(mp.atan, one(ANY), at(1e10, -1e100, 1e160, 1e300, 1e-300, 0.0, 1.0)),
-    "atan2": Reference(mp.atan2, RADII, ANGLE_POINTS, ulps=4),
+    "atan2": Reference(mp.atan2, RADII, (*ANGLE_POINTS, *NEAR_DIAGONAL), ulps=4),
+    "inverse_power_real": Reference(lambda n, x, y: mp.re(mp.mpc(x, y) ** -int(n)), **_powers_of_inverse()),
+    "inverse_power_imag": Reference(lambda n, x, y: mp.im(mp.mpc(x, y) ** -int(n)), **_powers_of_inverse()),
     "hypot": Reference(mp.hypot, RADII, HYPOT_POINTS),
     "unit": Reference(lambda x, y: x / mp.hypot(x, y), RADII, ANGLE_POINTS, ulps=4),
     "sinh": Reference(mp.sinh, one(TAILS), TAIL_POINTS),
@@ -449,7 +476,7 @@ REFERENCES: dict[str, Reference] = {
         one(
             st.floats(1e-9, 1.0 - 1e-9), sizes(-150, -1), sizes(-16, -1).map(lambda d: 1.0 - d).filter(lambda p: p < 1)
         ),
-        at(0.5, 1e-150, 1.0 - 2**-53, 0.25, 0.75, 0.5 + 2**-52),
+        at(0.5, 1e-150, 1.0 - 2**-53, 0.25, 0.75, 0.5 + 2**-52, 0.5 - 2**-54),
     ),
     "softplus": Reference(_softplus, one(TAILS), TAIL_POINTS),
     "logsigmoid": Reference(lambda x: -_softplus(-x), one(TAILS), TAIL_POINTS),

@@ -8,7 +8,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import autodiff as ad
@@ -54,6 +54,9 @@ def test_a_constant_keeps_its_bits(x: float) -> None:
 
 
 @given(st.floats(), st.floats())
+@example(0.0, -0.0)
+@example(nan, -nan)
+@example(nan, 0.0)
 def test_same_is_equality_of_bits_but_for_nan(x: float, y: float) -> None:
     assert same(x, x)
     assert same(x, y) == (bits(x) == bits(y))
@@ -67,7 +70,8 @@ def test_same_is_equality_of_bits_but_for_nan(x: float, y: float) -> None:
 )
 def test_a_template_inside_any_other_keeps_its_meaning(primitive: Any) -> None:
     """Parentheses: each primitive as each operand of each operator, against the value itself."""
-    at = {"acosh": [1.25], "polygamma": [1.0, 0.75]}.get(primitive.name, [0.3, 0.4, 0.5][: primitive.arity])
+    wholes = {"inverse_power_real": [1.0, 0.4, 0.5], "inverse_power_imag": [2.0, 0.4, 0.5], "polygamma": [1.0, 0.75]}
+    at = {"acosh": [1.25], **wholes}.get(primitive.name, [0.3, 0.4, 0.5][: primitive.arity])
     inside = [f"({x})" for x in at]
     text = template(primitive.source, primitive.arity)
     own = text.text.format(*inside)

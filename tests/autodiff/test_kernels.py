@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import autodiff as ad
-from autodiff import Value, grad, hessian
+from autodiff import Value, grad, hessian, jacobian
 
 NUMBERS = st.lists(st.floats(-50.0, 50.0), min_size=1, max_size=6)
 PAIRS = st.lists(st.tuples(st.floats(-50.0, 50.0), st.floats(-50.0, 50.0)), min_size=1, max_size=6)
@@ -49,6 +49,48 @@ def test_a_kernel_is_one_node() -> None:
     ws, xs = values([1.0, 2.0]), values([3.0, 4.0])
     for node in (ad.sum(xs), ad.dot(ws, xs), ad.affine(ws, xs, 1.0), ad.logsumexp(xs), ad.softmax_cross_entropy(xs, 0)):
         assert all(parent in {*ws, *xs} for parent in node.parents)
+
+
+ENTRIES = st.one_of(st.floats(-5.0, 5.0), st.integers(-3, 3), st.sampled_from("abcd"))
+
+
+@given(
+    st.lists(st.lists(ENTRIES, min_size=4, max_size=4), min_size=1, max_size=4),
+    st.lists(ENTRIES, min_size=3, max_size=3),
+)
+def test_a_layer_is_its_rows(rows: list[list[Any]], xs: list[Any]) -> None:
+    """Letters are Values: leaves, computed ones, and the same ones in several places."""
+    found = []
+    for layer in (ad.affine_layer, lambda W, x, b: [ad.affine(w, x, bias) for w, bias in zip(W, b, strict=True)]):
+        a, b = Value(0.5), Value(-1.25)
+        named = {"a": a, "b": b, "c": a * b, "d": ad.relu(b - 1.0)}
+        W = [[named.get(w, w) for w in row[:3]] for row in rows]
+        outputs = layer(W, [named.get(x, x) for x in xs], [named.get(row[3], row[3]) for row in rows])
+        loss = ad.sum([y * (i + 1.5) for i, y in enumerate(outputs)]) + a
+        loss.backward()
+        found.append(([type(y) for y in outputs], loss.data, a.grad, b.grad))
+    assert found[0] == found[1]
+
+
+def test_a_layer_in_every_mode() -> None:
+    W, x, b = [[2.0, 3.0], [5.0, -1.0]], [0.5, 7.0], [1.0, -4.0]
+    assert ad.affine_layer(W, x, b) == [23.0, -8.5]
+    assert jacobian(ad.affine_layer, 1)(W, x, b) == W
+    assert ad.compile(jacobian(ad.affine_layer, 2))(W, x, b) == [[1.0, 0.0], [0.0, 1.0]]
+    leaf = Value(2.0)
+    with ad.no_grad():
+        assert ad.affine_layer([[leaf]], [3.0], [1.0])[0].parents == ()
+    node = ad.affine_layer([[leaf, leaf]], [3.0, leaf], [leaf])[0]
+    assert node.parents == (leaf, leaf, leaf, leaf)
+    assert node.local_derivatives() == (3.0, 2.0, 2.0, 2.0, 1.0)
+    assert len(ad.toposort(node)) == 2
+
+
+def test_layers_of_wrong_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"affine\(\) needs two sequences of one length, not 1 and 2"):
+        ad.affine_layer([[Value(1.0)]], [1.0, 2.0], [0.0])
+    with pytest.raises(ValueError, match="shorter"):
+        ad.affine_layer([[Value(1.0)], [Value(1.0)]], [1.0], [0.0])
 
 
 def test_constants_and_values_mix() -> None:

@@ -639,6 +639,7 @@ def test_one_pickler_keeps_sharing_between_roots_that_it_writes_one_by_one(tmp_p
     assert a.parents[0] is b.parents[0] is twin
 
 
+@pytest.mark.slow
 def test_graphs_of_a_hundred_thousand_nodes_copy() -> None:
     x = Value(0.0, "x")
     y = chain_of(100_000, x)

@@ -150,3 +150,56 @@ def test_a_trained_net_goes_through_dead_and_live_neurons() -> None:
         for w in weights:
             w.data -= 0.1 * w.grad
     assert sum(report.ways for report in fast.specialisations) == 1  # flags are no guards
+
+
+def test_a_running_total_that_starts_inside_a_region_is_there_after_it() -> None:
+    def clipped(x: Any) -> Any:
+        y = 1.0
+        for _ in range(5):
+            y = ad.clip(y, 4.0 * x, 0.0)
+        return y
+
+    slope = grad(clipped)
+    fast = compile(slope)
+    for x in (1.0, -1.0, 0.0, 0.25, 0.1):
+        assert outcome(fast, x) == outcome(slope, x)
+
+
+def _forked(inner: Function) -> Function:
+    """Ask questions after a derivative was computed, of it and of other things, and use it in each way."""
+
+    def f(x: Any, y: Any) -> Any:
+        slope, both = grad(inner)(x, y), jvp(inner, (x, y), (1.0, 2.0))
+        if y > 1.0:
+            return slope * y, both
+        if slope > 0.5:
+            return both[1], slope
+        return slope if x < y else (both, y)
+
+    return f
+
+
+@pytest.mark.parametrize("name", FLAGGED)
+def test_what_a_region_leaves_is_there_after_a_question(name: str) -> None:
+    f = _forked(FLAGGED[name])
+    fast = compile(f)
+    for x in EDGES:
+        for y in EDGES:
+            assert outcome(fast, x, y) == outcome(f, x, y), (x, y)
+
+
+@pytest.mark.parametrize("name", FLAGGED)
+def test_regions_inside_a_batch(name: str) -> None:
+    w = Value(0.5)
+    f, rng = FLAGGED[name], random.Random(1)
+    eager = ad.batch_sum(lambda x: f(w, x) + f(x, w))
+    fast = compile(eager)
+    for _ in range(30):
+        w.data = rng.choice(EDGES)
+        xs = [rng.choice(EDGES) for _ in range(3)]
+        found = []
+        for run in (lambda xs: _backward(eager(xs)), fast.backward):
+            w.grad = 0.0
+            found.append((outcome(run, xs), bits(w.grad)))
+        assert found[0] == found[1], (w, xs)
+        assert outcome(fast, xs) == outcome(eager, xs), (w, xs)
