@@ -1,0 +1,210 @@
+"""The arguments of a compiled function: their structure, their names in the generated code, and taking them apart."""
+
+import builtins
+import inspect
+import keyword
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from autodiff import special
+from autodiff.terms import Term
+from autodiff.tracing import is_number
+from autodiff.trees import children, is_array
+
+__all__: list[str] = []
+
+RESERVED = frozenset(
+    {
+        *keyword.kwlist,
+        *dir(builtins),
+        *dir(math),
+        *dir(special),
+        "same",
+        "other",
+        "learn",
+        "careful",
+        "itself",
+        "watched",
+        "doubt",
+        "value",
+        "total",
+    }
+)
+CHECKS_PER_LINE = 5
+
+
+class _Names:
+    """Gives each input and captured Value a name of its own in the generated code."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+
+    def fresh(self, wish: str) -> str:
+        name = re.sub(r"\W+", "_", wish).strip("_") or "x"
+        if name[0].isdigit() or name in RESERVED or re.fullmatch(r"[vdg]\d+", name):
+            name = f"{name}_" if not name[0].isdigit() else f"_{name}"
+        candidate, number = name, 1
+        while candidate in self.used:
+            number += 1
+            candidate = f"{name}_{number}"
+        self.used.add(candidate)
+        return candidate
+
+
+class _Layout:
+    """How the generated code takes its arguments apart: its parameters, the lines that do it, and the inputs."""
+
+    def __init__(self, names: _Names, objects: dict[str, Any]) -> None:
+        self.names = names
+        self.objects = objects
+        self.lines: list[str] = []
+        self.numbers: list[Term] = []
+        self.constants: list[Term] = []
+        self.wrong = ""  # the statement for arguments of another structure
+
+    def take_apart(self, name: str, tree: Any, rows: bool = False) -> None:
+        """Write the lines for one argument. `rows` says that arrays have been turned into lists before."""
+        entries = children(tree)
+        if entries is None:
+            term = Term(None, (), -1, False)
+            term.name = name
+            (self.numbers if is_number(tree) else self.constants).append(term)
+            return
+        glue = "_" if name[-1].isdigit() else ""
+        parts = [
+            self.names.fresh(f"{name}{glue}{way[1:-1] if way[1:-1].isdigit() else '_' + way}") for way, _ in entries
+        ]
+        kind = type(tree).__name__
+        if kind not in dir(builtins):
+            kind = self._bind(kind, type(tree))
+        if is_array(tree):
+            self._check(f"type({name}) is not {kind} or {name}.shape != {tree.shape}" if not rows else "False")
+            source = f"{name}.ravel().tolist()" if len(tree.shape) != 1 else f"{name}.tolist()"
+            self._unpack(parts, name if rows and len(tree.shape) == 1 else source)
+        elif isinstance(tree, dict):
+            keys = repr(list(tree)) if all(map(_is_literal, tree)) else self._bind(f"keys_of_{name}", list(tree))
+            self._check(f"type({name}) is not {kind} or list({name}) != {keys}")
+            self._unpack(parts, f"{name}.values()")
+        elif isinstance(tree, list | tuple):
+            self._check(f"type({name}) is not {kind} or len({name}) != {len(tree)}")
+            self._unpack(parts, name)
+        else:
+            self._check(f"type({name}) is not {kind}")
+            self.lines += [f"{part} = {name}{way}" for part, (way, _) in zip(parts, entries, strict=True)]
+        for part, (_, item) in zip(parts, entries, strict=True):
+            self.take_apart(part, item if type(item) is not float or not is_array(tree) else float(item))
+
+    def _bind(self, name: str, x: Any) -> str:
+        self.objects[name] = x
+        return name
+
+    def _check(self, condition: str) -> None:
+        if condition != "False":
+            self.lines += [f"if {condition}:", f"    {self.wrong}"]
+
+    def _unpack(self, parts: list[str], source: str) -> None:
+        if parts:
+            self.lines.append(f"{', '.join(parts)}{',' if len(parts) == 1 else ''} = {source}")
+
+    def check_numbers(self) -> None:
+        """Write the check that all numbers are floats."""
+        checks = [f"type({term.name}) is not float" for term in self.numbers]
+        for i in range(0, len(checks), CHECKS_PER_LINE):
+            self._check(" or ".join(checks[i : i + CHECKS_PER_LINE]))
+
+
+def _parameters(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, str, dict[str, Any]]:
+    """Give the parameters as they are declared and as they are passed on, and the arguments by parameter."""
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):
+        signature = inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    declared, passed, values = [], [], {}
+    positional_only = False
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            if bound.arguments.get(name):
+                raise TypeError(f"a compiled function takes no **{name}: give its keyword arguments names")
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            declared.append(f"*{name}")
+            passed.append(f"*{name}")
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            if not any(d.startswith("*") for d in declared):
+                declared.append("*")
+            declared.append(name)
+            passed.append(f"{name}={name}")
+        else:
+            if parameter.kind is not parameter.POSITIONAL_ONLY and positional_only and "/" not in declared:
+                declared.append("/")
+            positional_only = parameter.kind is parameter.POSITIONAL_ONLY
+            declared.append(name)
+            passed.append(name)
+        values[name] = bound.arguments[name]
+    return ", ".join(declared), ", ".join(passed), values
+
+
+def _with_defaults(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Complete the arguments of a call."""
+    try:
+        bound = inspect.signature(f).bind(*args, **kwargs)
+    except ValueError:  # a built-in function without a signature
+        return args, kwargs
+    bound.apply_defaults()
+    return bound.args, bound.kwargs
+
+
+def _defaults(f: Callable[..., Any]) -> tuple[Any, Any]:
+    """Give the generated function the defaults of the function it stands for."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):
+        return None, None
+    given = [q for q in parameters if q.default is not q.empty]
+    positional = tuple(q.default for q in given if q.kind is not q.KEYWORD_ONLY)
+    return positional or None, {q.name: q.default for q in given if q.kind is q.KEYWORD_ONLY} or None
+
+
+def _plain(x: Any) -> Any:
+    """Turn what counts as a float into a float: NumPy's numbers among the arguments."""
+    if isinstance(x, float):
+        return float(x)
+    if type(x).__module__ == "numpy" and getattr(x, "shape", None) == ():
+        number = x.item()
+        return float(number) if type(number) is type(x) else number  # a long double's item is a long double
+    return x
+
+
+def _structure(tree: Any) -> Any:
+    """Describe the containers of an argument, and which of its leaves are floats."""
+    entries = children(tree)
+    if entries is None:
+        return float if type(tree) is float else "constant"
+    shape = tree.shape if is_array(tree) else ()
+    return (type(tree), shape, *((way, _structure(item)) for way, item in entries))
+
+
+def _shape(tree: Any) -> Any:
+    """Describe the containers of a result."""
+    entries = children(tree)
+    return None if entries is None else (type(tree), *((way, _shape(item)) for way, item in entries))
+
+
+def _describe(x: Any) -> str:
+    entries = children(x)
+    if entries is None:
+        return "float" if type(x) is float else repr(x)[:20]
+    return f"{type(x).__name__} of {len(entries)}"
+
+
+def _is_literal(x: Any) -> bool:
+    """Say whether the repr of x is Python for x."""
+    return all(map(_is_literal, x)) if type(x) is tuple else type(x) in (str, int, bool, bytes, type(None))
