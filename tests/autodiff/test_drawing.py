@@ -1,22 +1,28 @@
 """Pictures of graphs: every number is there, in its box, and nothing that cannot be drawn passes in silence."""
 
+import doctest
+import os
+import re
 import shutil
 import sys
 import time
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from random import Random
+from typing import Any, Literal, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autodiff
+import nn
 from autodiff import Value
 from autodiff import drawing as module
-from autodiff.drawing import draw
+from autodiff.drawing import draw, short
 
 SVG = "{http://www.w3.org/2000/svg}"
 Direction = Literal["LR", "TB"]
@@ -60,6 +66,8 @@ def boxes(svg: str) -> dict[str, Box]:
         inside = list(group.iter())
         outline = next(e for e in inside if e.tag in {f"{SVG}polygon", f"{SVG}path", f"{SVG}ellipse"})
         texts = [e for e in inside if e.tag == f"{SVG}text"]
+        if not texts:  # a point where an edge enters a frame
+            continue
         x = coordinates(outline)
         link = next((e for e in inside if e.tag == f"{SVG}a"), None)
         found[group.findtext(f"{SVG}title") or ""] = Box(
@@ -361,7 +369,7 @@ def test_saving(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["graph.pdf", "graph", "graph.SVG.txt"])
 def test_saving_as_something_else_says_what_there_is(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match=r"saved as \.svg or \.dot"):
+    with pytest.raises(ValueError, match=r"saved as \.svg, \.png, \.html or \.dot"):
         draw(Value(1.0)).save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -469,3 +477,397 @@ def test_a_failing_renderer_is_reported(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match=f"could not render the graph: .*{reason}"):
         draw(Value(1.0)).svg  # noqa: B018
+
+
+# ---- functions
+
+
+def test_a_function_is_drawn_at_its_arguments() -> None:
+    svg = draw(lambda x, y: x * y, 2.0, -0.5).svg
+    shown = {tuple(box.texts) for box in boxes(svg).values()}
+    assert shown == {("x", "data 2", "grad -0.5"), ("y", "data -0.5", "grad 2"), ("v1 = x * y", "data -1", "grad 1")}
+
+
+@given(st.floats(-2.0, 2.0), st.floats(-2.0, 2.0))
+@settings(max_examples=10)
+def test_grad_is_the_gradient_of_the_function(x: float, y: float) -> None:
+    def f(x: Any, y: Any) -> Any:
+        return autodiff.sin(x[0]) * x[1] + y["a"] ** 2 * x[0]
+
+    _, (by_x, by_y) = autodiff.value_and_grad(f, (0, 1))([x, y], {"a": y})
+    found = titled(draw(f, [x, y], {"a": y}).svg)
+    grads = [found[name].texts[2] for name in ("x[0]", "x[1]", "y['a']")]
+    assert grads == [f"grad {short(grad)}" for grad in (*by_x, by_y["a"])]
+
+
+def test_names_of_arguments() -> None:
+    def f(first: Any, *others: Any, option: int = 0) -> Any:
+        return first * others[0] * others[1][0]
+
+    assert {"first", "others[0]", "others[1][0]"} <= set(titled(draw(f, 1.0, 2.0, (3.0, "text")).svg))
+    assert "args[0]" in titled(draw(autodiff.tanh, 1.0).svg)
+
+
+def test_what_a_function_closes_over_is_a_parameter_and_keeps_its_grad() -> None:
+    w = Value(2.0, "w")
+    w.grad = 7.0
+    given = Value(5.0, "given")
+    svg = draw(lambda x, y: w * x * y, 3.0, given).svg
+    assert titled(svg)["w"].texts == ["w", "data 2", "grad 15"]
+    assert (w.grad, given.grad) == (7.0, 0.0)
+    assert [titled(svg)[name].fill for name in ("w", "x", "given")] == [
+        module.PARAMETER["fillcolor"],
+        module.LEAF["fillcolor"],
+        module.LEAF["fillcolor"],
+    ]
+
+
+def test_whole_numbers_stay_as_they_are() -> None:
+    logits = [Value(1.0, "a"), Value(2.0, "b")]
+    assert "data 0.3133" in draw(lambda target: autodiff.softmax_cross_entropy(logits, target), 1).dot
+
+
+@pytest.mark.parametrize("f", [lambda x: [x, x], lambda x: None, lambda x: 3.0])
+def test_a_function_must_return_one_value(f: Any) -> None:
+    with pytest.raises(TypeError, match=r"returns one Value.*pick one output"):
+        draw(f, 1.0)
+
+
+def test_a_wrong_number_of_arguments_is_refused() -> None:
+    with pytest.raises(TypeError, match="missing a required argument: 'y'"):
+        draw(lambda x, y: x, 1.0)
+    with pytest.raises(TypeError, match="takes no arguments"):
+        draw(Value(1.0), 2.0)
+
+
+def test_in_a_compiled_function_it_is_refused() -> None:
+    def f(x: Any) -> Any:
+        draw(x)
+        return x
+
+    with pytest.raises(RuntimeError, match=r"draw\(\) inside a compiled function"):
+        autodiff.compile(f)(1.0)
+
+
+def test_derivatives_are_graphs_too() -> None:
+    x = Value(2.0, "x")
+    derivative = autodiff.grad(lambda t: t**3 + t)(x)
+    derivative.backward()
+    assert {box.texts[0] for box in boxes(draw(derivative).svg).values()} >= {"x"}
+    assert titled(draw(derivative).svg)["x"].texts == ["x", "data 2", "grad 12"]
+
+
+# ---- modules
+
+
+@dataclass
+class Frame:
+    label: str
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    def holds(self, other: "Frame") -> bool:
+        return (
+            self.left <= other.left
+            and other.right <= self.right
+            and self.top <= other.top
+            and other.bottom <= self.bottom
+        )
+
+    def meets(self, other: "Frame") -> bool:
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
+
+def frame(group: ET.Element) -> Frame:
+    outline = next(e for e in group.iter() if e.tag in {f"{SVG}polygon", f"{SVG}path", f"{SVG}ellipse"})
+    text = next(iter(group.iter(f"{SVG}text"))).text or ""
+    numbers = (outline.get("points") or outline.attrib["d"]).replace("M", "").replace("C", " ").split()
+    x, y = ([float(pair.split(",")[i]) for pair in numbers] for i in (0, 1))
+    return Frame(text.split(" = ")[0], min(x), max(x), min(y), max(y))
+
+
+def frames(svg: str, kind: str) -> list[Frame]:
+    groups = [group for group in ET.fromstring(svg).iter(f"{SVG}g") if group.get("class") == kind]
+    return [frame(group) for group in groups if next(group.iter(f"{SVG}text"), None) is not None]
+
+
+def inside(svg: str) -> dict[str, list[str]]:
+    """Return the labels of the frames around each box, from the outside in."""
+    clusters = sorted(frames(svg, "cluster"), key=lambda frame: frame.left - frame.right)
+    nodes = frames(svg, "node")
+    for node in nodes:
+        for cluster in clusters:
+            assert cluster.holds(node) or not cluster.meets(node), "a box on the edge of a frame"
+    ways = [[c.label for c in clusters if c.holds(node)] for node in nodes]
+    found: dict[str, list[str]] = {}
+    for node, way in zip(nodes, ways, strict=True):
+        found.setdefault(node.label, []).append(" ".join(way))
+    return {label: sorted(ways) for label, ways in found.items()}
+
+
+@pytest.mark.parametrize("direction", get_args(Direction))
+def test_parts_of_a_module_stand_in_frames(direction: Direction) -> None:
+    net = nn.MLP(2, [2, 1], activation="tanh")
+    svg = draw(lambda x, y: (net(x) - y) ** 2, [1.0, -2.0], 0.5, module=net, direction=direction).svg
+    neurons = ["MLP layers[0] neurons[0]", "MLP layers[0] neurons[1]", "MLP layers[1] neurons[0]"]
+    assert (
+        inside(svg)
+        == {
+            "w[0]": neurons,
+            "w[1]": neurons,
+            "b": neurons,
+            "v1": neurons[:1],  # affine
+            "v2": neurons[:1],  # tanh
+            "v3": neurons[1:2],
+            "v4": neurons[1:2],
+            "v5": neurons[2:],  # the output, which is linear
+            "v6": [""],  # the loss
+            "v7": [""],
+            "x[0]": [""],
+            "x[1]": [""],
+            "y": [""],
+        }
+    )
+
+
+def test_a_module_that_is_drawn_needs_no_mention() -> None:
+    net = nn.Layer(1, 1)
+    assert draw(net, [2.0]).dot == draw(lambda x: net(x), [2.0], module=net).dot
+    assert 'label="neurons[0]"' in draw(net, [2.0]).dot
+
+
+def test_text_stays_inside_in_frames_too() -> None:
+    for box in boxes(draw(nn.MLP(3, [3, 2, 1], activation="tanh"), [1.0, 2.0, 3.0]).svg).values():
+        assert max(box.widths) <= box.right - box.left, box
+
+
+def test_no_number_stands_on_a_box_or_on_a_frame() -> None:
+    svg = draw(nn.MLP(2, [4, 1], activation="tanh", rng=Random(1)), [1.0, -2.0]).svg
+    obstacles, borders = frames(svg, "node"), frames(svg, "cluster")
+    for group in ET.fromstring(svg).iter(f"{SVG}g"):
+        if group.get("class") != "edge":
+            continue
+        text = group.find(f"{SVG}text")
+        if text is None:  # the first half of an edge that enters a frame
+            assert (group.get("id") or "").endswith("a")
+            continue
+        words = (text.text or "").strip()
+        x, y, half = float(text.attrib["x"]), float(text.attrib["y"]), CHARACTER * 10 * len(words) / 2
+        label = Frame(words, x - half, x + half, y - 7.0, y)
+        assert not [box for box in obstacles if box.meets(label)], label
+        assert not [border for border in borders if border.meets(label) and not border.holds(label)], label
+
+
+class Written(nn.Module):
+    """A neuron of many nodes, which micrograd has, and a module whose parameters have no labels."""
+
+    def __init__(self) -> None:
+        self.w = [Value(0.5), Value(-0.5)]
+        self.b = Value(0.25)
+
+    def __call__(self, x: Any) -> Any:
+        return (self.w[0] * x[0] + self.w[1] * x[1] + self.b).relu()
+
+
+def test_a_neuron_that_is_written_out_is_in_one_frame() -> None:
+    one = Written()
+    svg = draw(lambda x: -autodiff.log(one(x)), [1.0, 0.5], module=one).svg
+    outside = {label for label, ways in inside(svg).items() if ways == [""]}
+    names = {node: box.texts[0] for node, box in titled(svg).items()}
+    assert {names[label] for label in outside} == {"x[0]", "x[1]", "v6 = log(v5)", "v7 = -v6"}
+    assert {"w[0]", "w[1]", "b"} <= set(names)
+
+
+def test_what_several_parts_share_stands_in_the_frame_around_them() -> None:
+    net = nn.MLP(1, [2, 1])
+    svg = draw(lambda x: net(x) + autodiff.sum_of_squares(net.parameters()), [1.0], module=net).svg
+    found = inside(svg)
+    title = next(name for name, box in titled(svg).items() if "sum_of_squares" in box.texts[0])
+    assert found[title] == ["MLP"]
+
+
+def test_between_layers_is_in_the_network() -> None:
+    net = nn.MLP(1, [1, 1], activation="tanh")
+
+    def scaled(x: Any) -> Any:
+        return net.layers[1](net.layers[0](x) * 0.5) * 3.0
+
+    svg = draw(scaled, [1.0], module=net).svg
+    assert (inside(svg)["v3"], inside(svg)["v5"]) == (["MLP"], [""])
+
+
+def test_a_parameter_s_name_may_be_anything() -> None:
+    class Odd:
+        def named_parameters(self) -> list[tuple[str, Value]]:
+            return [("a<b>.{c}|\\N", parameter)]
+
+    parameter = Value(2.0)
+    svg = draw(parameter * 2.0, module=Odd()).svg
+    assert inside(svg) == {"{c}|\\N": ["Odd a<b>"], "v1": ["Odd a<b>"]}
+
+
+def test_a_module_must_have_parameters() -> None:
+    with pytest.raises(TypeError, match=r"something with named_parameters\(\), not int"):
+        draw(Value(1.0), module=3)  # type: ignore[arg-type]
+
+
+# ---- highlighting
+
+
+def lit_edges(svg: str) -> set[tuple[str, str]]:
+    """Return the edges that are thick, by the names of their ends."""
+    names = {node: box.texts[0].split(" = ")[0] for node, box in boxes(svg).items()}
+    found = set()
+    for group in ET.fromstring(svg).iter(f"{SVG}g"):
+        if group.get("class") == "edge" and float(next(group.iter(f"{SVG}path")).get("stroke-width", 1.0)) > 1.0:
+            start, end = (group.findtext(f"{SVG}title") or "").split("->")
+            found.add((names[start], names[end]))
+    return found
+
+
+def forked() -> tuple[Value, Value, Value, Value]:
+    x, y = Value(2.0, "x"), Value(-0.5, "y")
+    a, b = x * y, x.sin()
+    a.label, b.label = "a", "b"
+    f = a + b
+    f.label = "f"
+    return x, y, a, f
+
+
+def test_every_way_from_a_value_is_highlighted() -> None:
+    x, y, _, f = forked()
+    assert lit_edges(draw(f, highlight=x).svg) == {("x", "a"), ("x", "b"), ("a", "f"), ("b", "f")}
+    assert lit_edges(draw(f, highlight=y).svg) == {("y", "a"), ("a", "f")}
+    assert lit_edges(draw(f, highlight=f).svg) == set()
+    assert lit_edges(draw(f).svg) == set()
+    thick = {name for name, box in titled(draw(f, highlight=y).svg).items() if box.border > 2.6}
+    assert thick == {"y", "a", "f"}
+
+
+def test_one_way_is_highlighted_from_either_end() -> None:
+    x, _, a, f = forked()
+    for way in ([x, a, f], [f, a, x]):
+        assert lit_edges(draw(f, highlight=way).svg) == {("x", "a"), ("a", "f")}
+    assert lit_edges(draw(f, highlight=(x, a)).svg) == {("x", "a")}
+
+
+def test_an_edge_that_enters_a_frame_is_highlighted_in_both_halves() -> None:
+    x = Value(1.0, "x")
+    root = ET.fromstring(draw(nn.Neuron(2), [x, 2.0], highlight=x).svg)
+    edges_ = [group for group in root.iter(f"{SVG}g") if group.get("class") == "edge"]
+    thick = {group.get("id") for group in edges_ if next(group.iter(f"{SVG}path")).get("stroke-width") == "3"}
+    assert thick == {"e5_2a", "e5_2", "e6_0"}
+
+
+def test_a_highlight_that_is_not_there_is_refused() -> None:
+    x, _, _, f = forked()
+    with pytest.raises(ValueError, match="no edge joins x and f"):
+        draw(f, highlight=[x, f])
+    with pytest.raises(ValueError, match="not in this graph"):
+        draw(f, highlight=Value(3.0))
+    with pytest.raises(ValueError, match="not in this graph"):
+        draw(f, highlight=[x, "y"])  # type: ignore[list-item]
+
+
+# ---- formats
+
+
+def test_png() -> None:
+    picture = draw(neuron(), format="png")
+    assert picture.png.startswith(b"\x89PNG\r\n")
+    shown = picture._repr_png_()
+    assert shown is not None
+    content, size = shown
+    assert content == picture.png
+    points = float(ET.fromstring(picture.svg).attrib["width"].removesuffix("pt"))
+    assert abs(size["width"] - points * 96 / 72) < 3.0
+    assert picture._repr_svg_() is None
+
+
+def test_html() -> None:
+    picture = draw(neuron(), format="html")
+    assert picture.html.startswith("<!doctype html>")
+    assert picture.svg in picture.html
+    assert (picture._repr_html_() or "").startswith('<img alt="computation graph" src="data:image/svg+xml;base64,')
+    assert (picture._repr_svg_(), picture._repr_png_(), draw(neuron())._repr_html_()) == (None, None, None)
+
+
+def test_dot_is_shown_as_text() -> None:
+    class Printer:
+        written = ""
+
+        def text(self, text: str) -> None:
+            self.written += text
+
+    for picture, text in ((draw(Value(1.0), format="dot"), "digraph"), (draw(Value(1.0)), "<Drawing")):
+        printer = Printer()
+        picture._repr_pretty_(printer, False)
+        assert printer.written.startswith(text)
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'"svg", "png", "html" or "dot"'):
+        draw(Value(1.0), format="pdf")  # type: ignore[arg-type]
+
+
+# ---- colours
+
+
+# What dichromats see, in linear RGB: G. M. Machado, M. M. Oliveira, L. A. F. Fernandes, "A physiologically-based model
+# for simulation of color vision deficiency", IEEE TVCG 15 (2009), severity 1.0.
+SEEN = {
+    "everyone": [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)],
+    "protanopia": [(0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)],
+    "deuteranopia": [(0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)],
+    "tritanopia": [(1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)],
+    "grey": [(0.2126, 0.7152, 0.0722)] * 3,
+}
+
+
+def seen_lightness(colour: str, rows: list[tuple[float, float, float]]) -> float:
+    """Return CIE lightness L*, 0 to 100, of what is seen of an sRGB colour."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (byte / 255 for byte in bytes.fromhex(colour.removeprefix("#")))
+    ]
+    red, green, blue = (sum(a * b for a, b in zip(row, linear, strict=True)) for row in rows)
+    luminance: float = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return 116.0 * luminance ** (1 / 3) - 16.0
+
+
+@pytest.mark.parametrize("eyes", SEEN)
+def test_kinds_are_told_apart_by_lightness_by_everyone_and_in_grey(eyes: str) -> None:
+    shades = sorted(seen_lightness(kind["fillcolor"], SEEN[eyes]) for kind in module.KINDS.values())
+    assert min(b - a for a, b in pairwise(shades)) > 5.0, shades
+    assert shades[0] > 65.0, "black text must stay readable"
+
+
+# ---- the page about it
+
+
+def test_the_pictures_of_the_page_are_those_its_examples_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are drawn anew by running this test with the environment variable REDRAW=1."""
+    page = Path(__file__).parents[2] / "docs" / "drawing.md"
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    for example in doctest.DocTestParser().get_examples("\n".join(blocks)):
+        exec(example.source, names)
+    pictures = sorted(set(re.findall(r"\(images/(\w+\.svg)\)", page.read_text("utf-8"))))
+    assert pictures == ["mlp.svg", "neuron.svg"]
+    for name in pictures:
+        drawn, kept = tmp_path / name, page.parent / "images" / name
+        if "REDRAW" in os.environ:
+            shutil.copy(drawn, kept)
+        assert contents(kept) == contents(drawn), f"{kept} is out of date: run this test with REDRAW=1"
+
+
+def contents(path: Path) -> list[tuple[str, str]]:
+    """List what is written and how it is filled; where it stands is up to the renderer."""
+    return sorted((e.get("fill", ""), (e.text or "").strip()) for e in ET.fromstring(path.read_text("utf-8")).iter())
