@@ -10,6 +10,8 @@
 from nn import initialisers, schedules
 from nn.activations import ACTIVATIONS, linear
 from nn.datasets import Standardiser, iris, split, two_moons
+from nn.diagnostics import LayerStatistics, Monitor, find_problems, layer_statistics, plot_layers
+from nn.history import Epoch, History
 from nn.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -21,10 +23,11 @@ from nn.losses import (
     softmax_cross_entropy,
     squared_error,
 )
-from nn.metrics import accuracy, binary_accuracy
+from nn.metrics import accuracy, binary_accuracy, confusion_matrix
 from nn.modules import MLP, Dropout, Layer, Module, Neuron, Sequential
 from nn.optimisers import SGD, Adam, AdamW, Optimiser, RMSprop, clip_grad_norm, clip_grad_value
-from nn.training import Epoch, Training, fit
+from nn.storage import load, save
+from nn.training import Training, fit
 
 __all__ = [
     "ACTIVATIONS",
@@ -34,8 +37,11 @@ __all__ = [
     "AdamW",
     "Dropout",
     "Epoch",
+    "History",
     "Layer",
+    "LayerStatistics",
     "Module",
+    "Monitor",
     "Neuron",
     "Optimiser",
     "RMSprop",
@@ -48,6 +54,8 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "clip_grad_norm",
     "clip_grad_value",
+    "confusion_matrix",
+    "find_problems",
     "fit",
     "half_squared_error",
     "hinge",
@@ -55,8 +63,12 @@ __all__ = [
     "iris",
     "l1_penalty",
     "l2_penalty",
+    "layer_statistics",
     "linear",
+    "load",
     "mean_squared_error",
+    "plot_layers",
+    "save",
     "schedules",
     "softmax_cross_entropy",
     "split",

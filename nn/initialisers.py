@@ -17,9 +17,11 @@ __all__ = [
     "generator",
     "glorot",
     "he",
+    "he_uniform",
     "normal",
     "uniform",
     "xavier",
+    "xavier_uniform",
     "zeros",
 ]
 
@@ -81,6 +83,26 @@ def he(n_in: int, n_out: int, rng: random.Random) -> float:
     return rng.gauss(0.0, math.sqrt(2.0 / n_in))
 
 
+def xavier_uniform(n_in: int, n_out: int, rng: random.Random) -> float:
+    """Start uniformly with the variance of `xavier`: between -b and b, where b^2 = 6 / (n_in + n_out).
+
+    >>> round(xavier_uniform(3, 5, random.Random(0)), 4)
+    0.5966
+    """
+    bound = math.sqrt(6.0 / (n_in + n_out))
+    return rng.uniform(-bound, bound)
+
+
+def he_uniform(n_in: int, n_out: int, rng: random.Random) -> float:
+    """Start uniformly with the variance of `he`: between -b and b, where b^2 = 6 / n_in.
+
+    >>> round(he_uniform(8, 5, random.Random(0)), 4)
+    0.5966
+    """
+    bound = math.sqrt(6.0 / n_in)
+    return rng.uniform(-bound, bound)
+
+
 glorot = xavier
 
 
@@ -92,7 +114,15 @@ def find_initialiser(choice: str | Initialiser) -> Initialiser:
     """
     if callable(choice):
         return choice
-    known: dict[str, Initialiser] = {"uniform": uniform(), "zeros": zeros, "xavier": xavier, "glorot": xavier, "he": he}
+    known: dict[str, Initialiser] = {
+        "uniform": uniform(),
+        "zeros": zeros,
+        "xavier": xavier,
+        "glorot": xavier,
+        "he": he,
+        "xavier_uniform": xavier_uniform,
+        "he_uniform": he_uniform,
+    }
     if choice in known:
         return known[choice]
     raise ValueError(f"unknown initialiser {choice!r}: write one of {', '.join(known)}, or nn.initialisers.normal(0.1)")

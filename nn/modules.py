@@ -4,7 +4,10 @@ A neuron is two nodes of the graph: one affine map w . x + b, one activation. No
 """
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -14,7 +17,7 @@ from autodiff import Value
 from nn.activations import Activation, find_activation, linear
 from nn.initialisers import Initialiser, find_initialiser, generator
 
-__all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "Sequential"]
+__all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "Sequential", "masks_from"]
 
 
 class Module:
@@ -36,7 +39,7 @@ class Module:
     """
 
     training: bool = True
-    draws_numbers: bool = False  # whether a call in training uses random numbers: it cannot be compiled then
+    draws_numbers: bool = False  # whether a call in training draws random numbers itself: then `fit` does not compile
 
     def __call__(self, x: Any) -> Any:
         """Compute the outputs for one example."""
@@ -64,7 +67,15 @@ class Module:
         >>> Sequential(Layer(2, 1), Dropout(0.5)).modules()[-1]
         Dropout(0.5)
         """
-        return _Contents(self).modules
+        return list(_Contents(self).modules)
+
+    def named_modules(self) -> Iterator[tuple[str, "Module"]]:
+        """Yield (dotted name, module) for this module, whose name is empty, and all modules inside it.
+
+        >>> [name for name, module in Sequential(Layer(2, 1), Dropout(0.5)).named_modules()]
+        ['', 'layers.0', 'layers.0.neurons.0', 'layers.1']
+        """
+        return ((name, module) for module, name in _Contents(self).modules.items())
 
     def zero_grad(self) -> None:
         """Set every parameter's gradient to 0; `backward()` adds to what it finds.
@@ -119,10 +130,7 @@ class Module:
         ValueError: the state does not fit this Neuron: it lacks b; it has an unexpected bias
         """
         named = dict(self.named_parameters())
-        problems = [f"it lacks {_some(missing)}"] if (missing := named.keys() - state.keys()) else []
-        if unexpected := state.keys() - named.keys():
-            problems.append(f"it has an unexpected {_some(unexpected)}")
-        if problems:
+        if problems := _other_sizes(state, named) or _other_names(state, named):
             raise ValueError(f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}")
         for name, number in state.items():
             if isinstance(number, bool) or not isinstance(number, int | float):
@@ -197,7 +205,11 @@ class Layer(Module):
     def __call__(self, x: Any) -> Any:
         """Compute the outputs for one row of inputs: a list, or of a single neuron the Value itself."""
         row = _row(x)
-        outputs = [neuron(row) for neuron in self.neurons]
+        neurons = self.neurons
+        if {len(neuron.w) for neuron in neurons} != {len(row)}:
+            raise ValueError(f"{self!r} takes {len(neurons[0].w)} inputs, but was given {len(row)}")
+        signals = autodiff.affine_layer([neuron.w for neuron in neurons], row, [neuron.b for neuron in neurons])
+        outputs = [neuron.activation(z) for neuron, z in zip(neurons, signals, strict=True)]
         return outputs[0] if len(outputs) == 1 else outputs
 
     def __repr__(self) -> str:
@@ -277,7 +289,8 @@ class Dropout(Module):
     """While training, replace each input by 0 with probability `p` and divide the others by 1 - p.
 
     So the expected value of what comes out is what went in, and evaluation needs no correction (inverted dropout,
-    Srivastava et al. 2014). Every call draws a new mask.
+    Srivastava et al. 2014). Every call draws a new mask; a training by `fit` draws one for each example and step,
+    compiled or not.
 
     >>> drop = Dropout(0.5, rng=Random(1))
     >>> drop([1.0, 2.0, 3.0])
@@ -285,8 +298,6 @@ class Dropout(Module):
     >>> drop.eval()([1.0, 2.0, 3.0])
     [1.0, 2.0, 3.0]
     """
-
-    draws_numbers = True
 
     def __init__(self, p: float = 0.5, rng: Random | None = None) -> None:
         if not 0.0 <= p < 1.0:
@@ -299,12 +310,58 @@ class Dropout(Module):
         """Drop some of a row's entries; a bare number is dropped or kept as a whole."""
         if not self.training:
             return x
-        random, scale = generator(self.rng).random, 1.0 / (1.0 - self.p)
-        kept = [item * scale if random() >= self.p else 0.0 for item in _row(x)]
+        row = _row(x)
+        source = _masks.get()
+        if source is None:
+            _refuse_to_draw_once(self)
+        mask = (source or Dropout.draw)(self, len(row))
+        kept = [item * factor for item, factor in zip(row, mask, strict=True)]
         return kept if _is_row(x) else kept[0]
+
+    def draw(self, width: int) -> list[float]:
+        """Draw a mask for a row: the factor of each entry, 0 or 1 / (1 - p).
+
+        >>> Dropout(0.5, rng=Random(1)).draw(3)
+        [0.0, 2.0, 2.0]
+        """
+        random, scale = generator(self.rng).random, 1.0 / (1.0 - self.p)
+        return [scale if random() >= self.p else 0.0 for _ in range(width)]
 
     def __repr__(self) -> str:
         return f"Dropout({self.p})"
+
+
+MaskSource = Callable[[Dropout, int], Sequence[Any]]
+"""A function of a Dropout and the width of its row: the factor of each entry."""
+
+_masks: ContextVar[MaskSource | None] = ContextVar("_masks", default=None)
+
+
+@contextmanager
+def masks_from(source: MaskSource) -> Iterator[None]:
+    """Let every Dropout that is called in here take its masks from `source` instead of drawing them.
+
+    So a training can draw them beforehand, and give them to a compiled function as arguments.
+
+    >>> with masks_from(lambda dropout, width: [0.0, 2.0]):
+    ...     Dropout(0.5)([3.0, 4.0])
+    [0.0, 8.0]
+    """
+    token = _masks.set(source)
+    try:
+        yield
+    finally:
+        _masks.reset(token)
+
+
+def _refuse_to_draw_once(dropout: Dropout) -> None:
+    try:
+        autodiff.descend([], 0.0)  # does nothing, but refuses to in a function that is being compiled
+    except RuntimeError:
+        raise RuntimeError(
+            f"{dropout!r} inside a compiled function would draw its mask at the first call only: train with nn.fit, "
+            "which gives it a new one for each example, or switch it off with eval()"
+        ) from None
 
 
 def _name(function: object) -> str:
@@ -315,6 +372,30 @@ def _some(names: set[str]) -> str:
     """Name up to five, in order, and say how many more there are."""
     shown = sorted(names)
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
+
+
+def _other_sizes(state: Iterable[str], named: Iterable[str]) -> list[str]:
+    """Say which lists have another length in the state than in the module: the outermost ones."""
+    found, mine = _lengths(state), _lengths(named)
+    wrong = [name for name, length in mine.items() if found.get(name, length) != length]
+    outermost = [name for name in wrong if not any(name.startswith(f"{outer}.") for outer in wrong)]
+    return [f"its {name} has {found[name]} entries, not {mine[name]}" for name in outermost]
+
+
+def _lengths(names: Iterable[str]) -> Counter[str]:
+    """Count the entries of every list among dotted names: of `neurons` in neurons.0.b and neurons.1.b, 2."""
+    entries: dict[tuple[str, str], None] = {}  # a set that keeps the order
+    for name in names:
+        parts = name.split(".")
+        entries |= {(".".join(parts[:i]), part): None for i, part in enumerate(parts) if part.isdecimal()}
+    return Counter(owner for owner, _ in entries)
+
+
+def _other_names(state: Mapping[str, Any], named: Mapping[str, Any]) -> list[str]:
+    problems = [f"it lacks {_some(missing)}"] if (missing := named.keys() - state.keys()) else []
+    if unexpected := state.keys() - named.keys():
+        problems.append(f"it has an unexpected {_some(unexpected)}")
+    return problems
 
 
 def _count(what: str, number: int) -> int:
@@ -345,7 +426,7 @@ class _Contents:
 
     def __init__(self, root: Module) -> None:
         self.parameters: dict[Value, tuple[str, Any]] = {}  # where each was met: the owner's name, and key or index
-        self.modules: list[Module] = []
+        self.modules: dict[Module, str] = {}  # with their dotted names
         # The containers met stay alive here: the id of a row cut out of an array could otherwise come again.
         self._seen: dict[int, Any] = {}
         self._open("", root)
@@ -364,7 +445,7 @@ class _Contents:
         self._seen[id(container)] = container
         owner = f"{name}." if name else ""
         if isinstance(container, Module):
-            self.modules.append(container)
+            self.modules[container] = name
             self._walk(owner, vars(container).items())
         elif isinstance(container, dict):
             self._walk(owner, container.items())

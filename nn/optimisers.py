@@ -210,7 +210,9 @@ class Adam(Optimiser):
         stride = rate / (1.0 - beta1**self.steps)
         spread = math.sqrt(1.0 - beta2**self.steps)
         for i, parameter in enumerate(self.parameters):
-            gradient = parameter.grad + decay * parameter.data
+            gradient = parameter.grad
+            if decay:
+                gradient += decay * parameter.data
             mean[i] = beta1 * mean[i] + (1.0 - beta1) * gradient
             mean_square[i] = beta2 * mean_square[i] + (1.0 - beta2) * gradient * gradient
             parameter.data -= stride * mean[i] / (math.sqrt(mean_square[i]) / spread + self.eps)

@@ -6,7 +6,7 @@ Any function will do; these are the usual ones. Give one as an optimiser's `lear
 import math
 from collections.abc import Callable
 
-__all__ = ["Schedule", "constant", "cosine", "linear_warmup", "step_decay"]
+__all__ = ["Schedule", "constant", "cosine", "exponential_decay", "linear_warmup", "step_decay"]
 
 Schedule = Callable[[int], float]
 """A function of the number of steps already taken (0 at the first): the learning rate of the next step."""
@@ -29,6 +29,16 @@ def step_decay(rate: float, every: int, factor: float = 0.1) -> Schedule:
     (0.5, 0.25, 0.125)
     """
     return lambda step: rate * factor ** (step // every)
+
+
+def exponential_decay(rate: float, half_life: float) -> Schedule:
+    """Go down by the same factor at every step, to a half in `half_life` steps.
+
+    >>> schedule = exponential_decay(0.8, half_life=100)
+    >>> schedule(0), schedule(100), round(schedule(150), 6)
+    (0.8, 0.4, 0.282843)
+    """
+    return lambda step: rate * 0.5 ** (step / half_life)
 
 
 def cosine(rate: float, steps: int, lowest: float = 0.0) -> Schedule:

@@ -1,45 +1,33 @@
 """Training as something to loop over: one record per epoch, computed when the loop asks for it."""
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass
 from math import fsum, inf, isfinite
+from operator import attrgetter
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import autodiff
 from autodiff import Value
+from nn.failures import Suspects
+from nn.history import Epoch, History
+from nn.initialisers import generator
 from nn.losses import Loss
 from nn.metrics import as_number
-from nn.modules import Module
+from nn.modules import Dropout, Module, masks_from
 from nn.optimisers import Optimiser, clip_grad_norm
+from nn.storage import load, save
 
 __all__ = ["Callback", "Epoch", "Training", "fit"]
 
 logger = logging.getLogger("nn")
 logger.addHandler(logging.NullHandler())
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What one pass over the training examples gave.
-
-    `epoch` counts from 1; `loss` is the mean over the training examples, each measured just before the step that used
-    it, penalty not included; `validation_loss` and `metrics` are measured after the last step. Records of two runs are
-    equal if their numbers are: the time is not compared.
-
-    >>> Epoch(1, loss=0.5, seconds=1.0) == Epoch(1, loss=0.5, seconds=2.0)
-    True
-    """
-
-    epoch: int
-    loss: float
-    validation_loss: float | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = field(default=0.0, compare=False)
 
 
 Callback = Callable[[Epoch], Any]
@@ -62,6 +50,12 @@ def fit(
     patience: int | None = None,
     clip_norm: float | None = None,
     callbacks: Iterable[Callback] = (),
+    progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 1,
+    resume: bool = False,
+    executor: Any = None,
+    chunks: int = 8,
     compiled: bool = True,
 ) -> "Training":
     """Prepare to train a model; each turn of a loop over the result trains one epoch and gives its record.
@@ -75,11 +69,23 @@ def fit(
     stops after so many epochs without a better validation loss, and at its end, early or not, the model gets its best
     parameters.
 
+    `progress=True` shows a bar if tqdm is installed. Ctrl-C ends the training in good order: the model gets the best
+    parameters so far by validation loss (without validation, those of the last whole epoch), and the program goes on.
+
+    With `checkpoint`, a file, everything that the training consists of is written to it after every `checkpoint_every`
+    epochs and at the end. With `resume=True` as well, a training that was killed goes on from the file, if there is
+    one, and ends in the same floats as if it had not been. Callbacks and non-parameter attributes are not in it.
+
     The mean loss and the penalty are compiled (`autodiff.compile`); `compiled=False` gives the same floats, slowly.
-    A model that draws random numbers when it is called (`Dropout` in training) is not compiled: it would draw once.
+    The masks of `Dropout` are drawn for each example and step, and passed to the compiled function. A model with a
+    module that draws other random numbers (and says so by `draws_numbers = True`) is not compiled: it would draw once.
+
+    An `executor` (of concurrent.futures, loky, dask.distributed, mpi4py, ...) computes each batch in so many `chunks`,
+    on any number of workers with the same floats; only another number of chunks adds up in another order. See
+    `autodiff.batch_sum`. It pays for batches that take much longer than sending them.
 
     Modules are in training mode in an epoch and in evaluation mode for validation (see `Dropout`).
-    Raises FloatingPointError as soon as a loss is nan or infinite.
+    Raises FloatingPointError as soon as a loss or a gradient is nan or infinite, and names the example and the layer.
 
     >>> from nn import SGD, Neuron, squared_error
     >>> line = Neuron(1, "linear", rng=Random(0))
@@ -97,7 +103,9 @@ def fit(
     held_out = None
     if validation is not None:
         held_out = _examples("validation inputs", validation[0], "validation targets", validation[1])
-    for name, number in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
+    counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "checkpoint_every": checkpoint_every}
+    counts["chunks"] = chunks
+    for name, number in counts.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, not {number}")
     if patience is not None and held_out is None:
@@ -106,9 +114,29 @@ def fit(
         raise TypeError(f"rng must be a random.Random, for example random.Random(0), not {rng!r}")
     if isinstance(model, Module) and not _shares_parameters(model, optimiser):
         raise ValueError("the optimiser has none of this model's parameters: make it from model.parameters()")
-    settings = _Settings(loss, epochs, batch_size or len(examples[0]), rng, penalty, metrics or {}, patience, clip_norm)
-    settings = replace(settings, compiled=compiled and not _draws_numbers(model))
-    return Training(model, optimiser, examples, held_out, settings, list(callbacks))
+    path = _checked_path(checkpoint, resume)
+    settings = _Settings(
+        loss=loss,
+        epochs=epochs,
+        batch_size=batch_size or len(examples[0]),
+        rng=rng,
+        penalty=penalty,
+        metrics=metrics or {},
+        patience=patience,
+        clip_norm=clip_norm,
+        progress=progress,
+        checkpoint=path,
+        checkpoint_every=checkpoint_every,
+        executor=executor,
+        chunks=chunks,
+        compiled=compiled and not _draws_numbers(model),
+    )
+    if executor is not None and not settings.compiled:
+        raise ValueError("executor= sends compiled code to its workers: it needs a model and a fit() that are compiled")
+    training = Training(model, optimiser, examples, held_out, settings, list(callbacks))
+    if path is not None and resume and path.exists():
+        training.resume(path)
+    return training
 
 
 Examples = tuple[Sequence[Any], Sequence[Any]]
@@ -126,13 +154,19 @@ class _Settings:
     metrics: Mapping[str, Callable[[Any, Any], float]]
     patience: int | None
     clip_norm: float | None
-    compiled: bool = True
+    progress: bool
+    checkpoint: Path | None
+    checkpoint_every: int
+    executor: Any
+    chunks: int
+    compiled: bool
 
 
 class Training:
     """A training under way: an iterator over the records of its epochs. `fit` makes it.
 
     Its length is the number of epochs asked for, for progress bars. A loop that is left early can be taken up again.
+    `records` is the `History` so far, `interrupted` says whether Ctrl-C ended it.
 
     >>> from nn import SGD, Neuron, squared_error
     >>> line = Neuron(1, "linear", rng=Random(0))
@@ -152,21 +186,27 @@ class Training:
         settings: _Settings,
         callbacks: list[Callback],
     ) -> None:
+        self._ended = True  # until all is prepared: `__del__` asks
         self.model = model
         self.optimiser = optimiser
-        self.records: list[Epoch] = []
+        self.records = History()
+        self.interrupted = False
         self._examples = examples
         self._held_out = held_out
         self._settings = settings
         self._callbacks = callbacks
-        self._mean_loss = _Objective(autodiff.batch_mean(lambda x, y: settings.loss(model(x), y)), settings.compiled)
+        self._mean_loss = _MeanLoss(model, settings)
         self._penalty = None
         if settings.penalty is not None:
             penalty = settings.penalty
             self._penalty = _Objective(lambda: penalty(model), settings.compiled)
-        self._best_loss, self._best_epoch = inf, 0
-        self._best_parameters: list[float] = []
+        evaluated = (held_out or examples)[0] if held_out or settings.metrics else []
+        self._predict = _predictor(model, evaluated, settings)
+        self._best = _Best(inf, 0, [])
+        self._latest = self._numbers()  # after the last whole epoch: an interrupt must not leave half a step
+        self._stopped = False  # by a callback
         self._ended = False
+        self._bar: Any = None
 
     def __del__(self) -> None:
         if not (self.records or self._ended):
@@ -182,18 +222,19 @@ class Training:
         if self._ended:
             raise StopIteration
         self._ended = True  # until this epoch has ended well
-        record = self._train_epoch(len(self.records) + 1)
-        self.records.append(record)
-        logger.info("epoch %d: loss %.6g", record.epoch, record.loss)
-        answers = [callback(record) for callback in self._callbacks]
-        out_of_patience = self._remember_best(record)
-        self._ended = record.epoch == len(self) or out_of_patience or any(answers)
-        if self._ended and self._best_parameters:
-            for parameter, number in zip(self.optimiser.parameters, self._best_parameters, strict=True):
-                parameter.data = number
+        if self._settings.progress and self._bar is None:
+            self._bar = _progress_bar(len(self), len(self.records))
+        try:
+            record = self._train_epoch(len(self.records) + 1)
+            self._ended = self._conclude(record)
+        except KeyboardInterrupt:
+            self._interrupt()
+            raise StopIteration from None
+        finally:
+            self._show_progress()
         return record
 
-    def run(self) -> list[Epoch]:
+    def run(self) -> History:
         """Train all epochs that are left and return all records.
 
         >>> from nn import SGD, Neuron, squared_error
@@ -206,43 +247,123 @@ class Training:
             pass
         return self.records
 
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a checkpoint; `fit(..., checkpoint=path, resume=True)` does this if the file is there.
+
+        >>> from nn import SGD, Neuron, squared_error
+        >>> line = Neuron(1, "linear", rng=Random(0))
+        >>> options = {"loss": squared_error, "optimiser": SGD(line.parameters(), 0.1), "epochs": 3}
+        >>> _ = next(fit(line, [[1.0]], [1.0], checkpoint="line.json", **options))
+        >>> again = fit(line, [[1.0]], [1.0], **options)
+        >>> again.resume("line.json")
+        >>> [record.epoch for record in again]
+        [2, 3]
+        """
+        self._ended = True  # a training that cannot be resumed must not begin anew
+        load(self, path)
+
+    def _conclude(self, record: Epoch) -> bool:
+        """Keep what an epoch gave and tell everyone; say whether it was the last."""
+        self._latest = self._numbers()
+        self.records.append(record)
+        if record.validation_loss is not None and record.validation_loss < self._best.loss:
+            self._best = _Best(record.validation_loss, record.epoch, self._latest)
+        logger.info("epoch %d: loss %.6g", record.epoch, record.loss)
+        answers = [callback(record) for callback in self._callbacks]  # first all of them, then: any?
+        self._stopped = any(answers)
+        ended = self._is_over()
+        if self._settings.checkpoint and (ended or record.epoch % self._settings.checkpoint_every == 0):
+            save(self, self._settings.checkpoint)
+        if ended:
+            self._take_best()
+        return ended
+
+    def _is_over(self) -> bool:
+        """Say whether all epochs are done, a callback wants no more, or patience is lost with those since the best."""
+        epochs, patience = len(self.records), self._settings.patience
+        out_of_patience = patience is not None and epochs - self._best.epoch >= patience
+        return epochs >= len(self) or self._stopped or out_of_patience
+
+    def _take_best(self) -> None:
+        if self._settings.patience is not None and self._best.parameters:
+            self._set_numbers(self._best.parameters)
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        logger.warning("interrupted after %d epochs", len(self.records))
+        self._set_numbers(self._best.parameters or self._latest)
+
+    def _numbers(self) -> list[float]:
+        return [parameter.data for parameter in self.optimiser.parameters]
+
+    def _set_numbers(self, numbers: Sequence[float]) -> None:
+        for parameter, number in zip(self.optimiser.parameters, numbers, strict=True):
+            parameter.data = number
+
+    def _show_progress(self) -> None:
+        if self._bar is None:
+            return
+        if self.records:
+            numbers = {name: f"{x:.4g}" for name, x in self.records[-1].row().items() if name not in _NOT_IN_BAR}
+            self._bar.set_postfix(numbers, refresh=False)
+        self._bar.update(len(self.records) - self._bar.n)
+        if self._ended:
+            self._bar.close()
+
+    # ---- an epoch
+
     def _train_epoch(self, epoch: int) -> Epoch:
         started = time.perf_counter()
         if isinstance(self.model, Module):
             self.model.train()
         loss = 0.0
-        for number, batch in enumerate(self._batches(), 1):
-            where = f"epoch {epoch}, batch {number}"
-            try:
-                loss += len(batch[0]) * self._train_batch(batch, where)
-            except Exception as error:
-                error.add_note(f"This was in {where} of the training.")
-                raise
+        for number, indices in enumerate(self._batches(), 1):
+            loss += len(indices) * self._train_batch(indices, f"epoch {epoch}, batch {number}")
         validation_loss, metrics = self._evaluate()
         seconds = time.perf_counter() - started
         return Epoch(epoch, loss / len(self._examples[0]), validation_loss, metrics, seconds)
 
-    def _batches(self) -> Iterator[Examples]:
-        inputs, targets = self._examples
-        order, size = list(range(len(inputs))), self._settings.batch_size
+    def _batches(self) -> Iterator[list[int]]:
+        order, size = list(range(len(self._examples[0]))), self._settings.batch_size
         if self._settings.rng is not None:
             self._settings.rng.shuffle(order)
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            yield [inputs[i] for i in chosen], [targets[i] for i in chosen]
+        return (order[start : start + size] for start in range(0, len(order), size))
 
-    def _train_batch(self, batch: Examples, where: str) -> float:
+    def _train_batch(self, indices: list[int], where: str) -> float:
+        inputs, targets = self._examples
+        batch: tuple[list[Any], ...] = [inputs[i] for i in indices], [targets[i] for i in indices]
         self.optimiser.zero_grad()
-        loss = self._mean_loss.backward(*batch)
-        total = loss if self._penalty is None else loss + self._penalty.backward()
-        if not isfinite(total):
-            raise FloatingPointError(f"{where}: the loss is {total}; try a smaller learning rate or clip_norm")
-        if not self._mean_loss.depends_on_parameters:
-            raise TypeError(f"{where}: the loss is a plain number, so it depends on no parameter: is .data used in it?")
+        try:
+            batch = self._mean_loss.with_masks(*batch)
+            loss = self._mean_loss.backward(*batch)
+            total = loss if self._penalty is None else loss + self._penalty.backward()
+        except Exception as error:
+            example = self._suspects(batch, indices).blame_error(type(error))
+            error.add_note(f"This was in {where} of the training{example}.")
+            raise
+        self._check(total, batch, indices, where)
         if self._settings.clip_norm is not None:
             clip_grad_norm(self.optimiser.parameters, self._settings.clip_norm)
         self.optimiser.step()
         return loss
+
+    def _check(self, total: float, batch: Sequence[Any], indices: list[int], where: str) -> None:
+        """Raise if the loss or a gradient is of no use."""
+        if not self._mean_loss.depends_on_parameters:
+            raise TypeError(f"{where}: the loss is a plain number, so it depends on no parameter: is .data used in it?")
+        advice = "try a smaller learning rate or clip_norm"
+        if not isfinite(total):
+            why = self._suspects(batch, indices).blame_loss()
+            raise FloatingPointError(f"{where}: the loss is {total} ({why}); {advice}")
+        gradients = map(_GRAD, self.optimiser.parameters)
+        if not isfinite(sum(gradients)) and not all(isfinite(p.grad) for p in self.optimiser.parameters):
+            why = self._suspects(batch, indices).blame_gradient()
+            raise FloatingPointError(f"{where}: {why}, though the loss is {total}; {advice}")
+
+    def _suspects(self, batch: Sequence[Any], indices: list[int]) -> Suspects:
+        examples = list(zip(*batch, strict=True))
+        predict, loss = self._mean_loss.predict, self._mean_loss.compare
+        return Suspects(predict, loss, examples, indices, self.optimiser.parameters, self.model)
 
     def _evaluate(self) -> tuple[float | None, dict[str, float]]:
         """Return the mean validation loss, and the mean of each metric."""
@@ -251,18 +372,106 @@ class Training:
             return None, {}
         inputs, targets = self._held_out or self._examples
         with _evaluating(self.model), autodiff.no_grad():
-            pairs = [(self.model(x), y) for x, y in zip(inputs, targets, strict=True)]
+            pairs = [(self._predict(x), y) for x, y in zip(inputs, targets, strict=True)]
             means = {name: _mean(score, pairs) for name, score in scores.items()}
             return None if self._held_out is None else _mean(self._settings.loss, pairs), means
 
-    def _remember_best(self, record: Epoch) -> bool:
-        """Keep the parameters of the best epoch; say whether patience with the ones since is lost."""
-        if self._settings.patience is None or record.validation_loss is None:
-            return False
-        if record.validation_loss < self._best_loss:
-            self._best_loss, self._best_epoch = record.validation_loss, record.epoch
-            self._best_parameters = [parameter.data for parameter in self.optimiser.parameters]
-        return record.epoch - self._best_epoch >= self._settings.patience
+    # ---- saving
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the training's future depends on, for JSON: `nn.save(training, path)`.
+
+        That is parameters, the optimiser's memory, the states of the random generators, the best parameters so far,
+        and the records.
+
+        >>> from nn import SGD, Neuron, squared_error
+        >>> line = Neuron(1, "linear", rng=Random(0))
+        >>> training = fit(line, [[1.0]], [1.0], loss=squared_error, optimiser=SGD(line.parameters(), 0.1), epochs=3)
+        >>> _ = next(training)
+        >>> sorted(training.state_dict())
+        ['best', 'generators', 'optimiser', 'parameters', 'records', 'setting', 'stopped']
+        """
+        return {
+            "setting": self._setting(),
+            "parameters": self._latest,
+            "optimiser": self.optimiser.state_dict(),
+            "generators": [rng.getstate() for rng in self._generators()],
+            "best": asdict(self._best) if self._best.parameters else None,
+            "records": [asdict(record) for record in self.records],
+            "stopped": self._stopped,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where the training of this state was; it must be of the same model, optimiser, data and batch size.
+
+        >>> from nn import SGD, Neuron, squared_error
+        >>> line = Neuron(1, "linear", rng=Random(0))
+        >>> data = [[1.0]], [1.0]
+        >>> first = fit(line, *data, loss=squared_error, optimiser=SGD(line.parameters(), 0.1), epochs=3)
+        >>> _ = next(first)
+        >>> again = fit(line, *data, loss=squared_error, optimiser=SGD(line.parameters(), 0.1), epochs=3)
+        >>> again.load_state_dict(first.state_dict())
+        >>> [record.epoch for record in again]
+        [2, 3]
+        """
+        if "setting" not in state:
+            raise ValueError("this is not the state of a training: a model's or an optimiser's?")
+        theirs, mine = state["setting"], self._setting()
+        for name in mine:
+            if theirs.get(name) != mine[name]:
+                raise ValueError(
+                    f"the state is of another training: its {name} is {_short(theirs.get(name))}, not "
+                    f"{_short(mine[name])}; repeat that training's settings, or start afresh with a new file"
+                )
+        generators = self._generators()
+        self.optimiser.load_state_dict(state["optimiser"])
+        for rng, (version, numbers, gauss) in zip(generators, state["generators"], strict=True):
+            rng.setstate((version, tuple(numbers), gauss))
+        self._set_numbers(state["parameters"])
+        self._latest = self._numbers()
+        self._best = _Best(**state["best"]) if state["best"] else _Best(inf, 0, [])
+        self.records = History(Epoch(**record) for record in state["records"])
+        self._stopped = state["stopped"]
+        self._ended = self._is_over()
+        if self._ended:
+            self._take_best()
+
+    def _setting(self) -> dict[str, Any]:
+        """Describe what must be the same when a training is taken up again."""
+        named = self.model.named_parameters() if isinstance(self.model, Module) else []
+        return {
+            "parameters": len(self.optimiser.parameters),
+            "model": [name for name, _ in named],
+            "optimiser": type(self.optimiser).__name__,
+            "number of examples": len(self._examples[0]),
+            "batch size": self._settings.batch_size,
+            "random generators": len(self._generators()),
+            "validation": None if self._held_out is None else len(self._held_out[0]),
+        }
+
+    def _generators(self) -> list[Random]:
+        """List the random generators whose state decides how the training goes on, each once."""
+        modules = self.model.modules() if isinstance(self.model, Module) else []
+        modules = [*modules, *self._mean_loss.dropouts(self._examples)]
+        found = [self._settings.rng] if self._settings.rng is not None else []
+        for module in modules:
+            found += [entry for entry in vars(module).values() if isinstance(entry, Random)]
+            if isinstance(module, Dropout):
+                found.append(generator(module.rng))
+        return list({id(rng): rng for rng in found}.values())
+
+
+_GRAD = attrgetter("grad")
+_NOT_IN_BAR = ("epoch", "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """The lowest validation loss so far, and the parameters of that epoch."""
+
+    loss: float
+    epoch: int
+    parameters: list[float]
 
 
 class _Objective:
@@ -272,20 +481,133 @@ class _Objective:
         self._function = function
         self._fast = autodiff.compile(function) if compiled else None
         self.depends_on_parameters = True
-        self._checked = False
 
     def backward(self, *args: Any) -> float:
         """Add the derivatives to the parameters' `grad` and return the value."""
         if self._fast is not None:
-            if not self._checked:  # a compiled function gives plain numbers: ask the function itself, once
-                self._checked = True
-                self.depends_on_parameters = isinstance(self._function(*(column[:1] for column in args)), Value)
             return self._fast.backward(*args)
         value = self._function(*args)
         self.depends_on_parameters = isinstance(value, Value)
         if isinstance(value, Value):
             value.backward()
         return as_number(value)
+
+
+class _MeanLoss:
+    """The mean loss of a batch. Compiled, it takes the masks of all Dropouts as one more column of the batch.
+
+    Which Dropouts are called, and with how many inputs, shows when the first example is computed.
+    """
+
+    def __init__(self, model: Callable[[Any], Any], settings: _Settings) -> None:
+        self._model = model
+        self._loss = settings.loss
+        self._settings = settings
+        self._compiled = settings.compiled
+        self._calls: list[tuple[Dropout, int]] = []
+        self._objective: _Objective | None = None
+        self._is_graph = True
+
+    @property
+    def depends_on_parameters(self) -> bool:
+        """Whether the loss is a Value, which a compiled function does not tell."""
+        return self._is_graph and (self._objective is None or self._objective.depends_on_parameters)
+
+    def with_masks(self, inputs: list[Any], targets: list[Any]) -> tuple[list[Any], ...]:
+        """Return the columns that `backward` takes, with masks newly drawn."""
+        if self._objective is None:
+            self._prepare(inputs[0], targets[0])
+        if not self._calls:
+            return inputs, targets
+        return inputs, targets, [self._draw() for _ in inputs]
+
+    def backward(self, *columns: list[Any]) -> float:
+        """Add the derivatives of the mean to the parameters' `grad` and return the mean."""
+        assert self._objective is not None
+        return self._objective.backward(*columns)
+
+    def predict(self, x: Any, _target: Any, mask: Sequence[Any] | None = None) -> Any:
+        """Compute the model's outputs for one example."""
+        if mask is None:
+            return self._model(x)
+        with masks_from(_Supply(mask, self._calls)):
+            return self._model(x)
+
+    def compare(self, prediction: Any, _x: Any, target: Any, _mask: Any = None) -> Any:
+        """Compute the loss of one example's prediction."""
+        return self._loss(prediction, target)
+
+    def dropouts(self, examples: Examples) -> list[Dropout]:
+        """List the Dropouts that are called for an example, also those that no module holds."""
+        if self._objective is None:
+            self._prepare(examples[0][0], examples[1][0])
+        return [dropout for dropout, _ in self._calls]
+
+    def _prepare(self, x: Any, target: Any) -> None:
+        if isinstance(self._model, Module):
+            self._model.train()  # in evaluation, no Dropout would ask for a mask
+        if self._compiled:
+            with masks_from(self._note):
+                self._is_graph = isinstance(self._loss(self._model(x), target), Value)
+        spread = {"executor": self._settings.executor, "chunks": self._settings.chunks}
+        self._objective = _Objective(autodiff.batch_mean(self._example_loss(), **spread), self._compiled)
+
+    def _example_loss(self) -> Callable[..., Any]:
+        if self._calls:
+            return lambda x, y, mask: self._loss(self.predict(x, y, mask), y)
+        mask = () if self._compiled else None  # a Dropout that is called after all gets an error, not a frozen mask
+        return lambda x, y: self._loss(self.predict(x, y, mask), y)
+
+    def _note(self, dropout: Dropout, width: int) -> list[float]:
+        self._calls.append((dropout, width))
+        return [1.0] * width
+
+    def _draw(self) -> list[float]:
+        return [factor for dropout, width in self._calls for factor in dropout.draw(width)]
+
+
+class _Supply:
+    """Hands out the masks of one example, in the order in which the Dropouts are called."""
+
+    def __init__(self, mask: Sequence[Any], calls: Sequence[tuple[Dropout, int]]) -> None:
+        self._mask = mask
+        self._start = 0
+        self._calls = iter(calls)
+
+    def __call__(self, dropout: Dropout, width: int) -> Sequence[Any]:
+        expected = next(self._calls, None)
+        if expected is None or expected[0] is not dropout or expected[1] != width:
+            raise RuntimeError(
+                f"{dropout!r} was called with {width} inputs where it was not for the first example: a model that "
+                "calls its Dropouts differently for each example takes fit(..., compiled=False)"
+            )
+        self._start += width
+        return self._mask[self._start - width : self._start]
+
+
+_WORTH_COMPILING = 500  # evaluations of the model: about as long as it takes to compile it
+
+
+def _predictor(model: Callable[[Any], Any], inputs: Sequence[Any], settings: _Settings) -> Callable[[Any], Any]:
+    """Return the model, or a compiled one that gives the same Values: without graphs, but nobody asks for these."""
+    if not settings.compiled or len(inputs) * settings.epochs < _WORTH_COMPILING or not _is_floats(list(inputs)):
+        return model
+    fast = autodiff.compile(model)
+    return lambda x: _as_values(fast(x))
+
+
+def _is_floats(data: Any) -> bool:
+    """Say whether there are floats only in nested lists: any other number would be a constant in compiled code."""
+    return all(map(_is_floats, data)) if isinstance(data, list) else type(data) is float
+
+
+def _as_values(outputs: Any) -> Any:
+    """Turn the numbers in nested lists, tuples and dicts into Values, as the model itself returns them."""
+    if isinstance(outputs, float):
+        return Value(outputs)
+    if type(outputs) in (list, tuple):
+        return type(outputs)(map(_as_values, outputs))
+    return {key: _as_values(entry) for key, entry in outputs.items()} if type(outputs) is dict else outputs
 
 
 @contextmanager
@@ -299,6 +621,48 @@ def _evaluating(model: object) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _progress_bar(epochs: int, done: int) -> Any:
+    """Return tqdm's bar, or something that shows nothing where tqdm is not installed."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        logger.warning('no progress bar: pip install "chainrule[progress]" brings tqdm')
+        return _NoBar()
+    return tqdm(total=epochs, initial=done, unit="epoch")
+
+
+class _NoBar:
+    """What stands in for a progress bar."""
+
+    n = 0
+
+    def set_postfix(self, numbers: Mapping[str, str], refresh: bool) -> None:
+        """Show nothing."""
+
+    def update(self, epochs: int) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Show nothing."""
+
+
+def _checked_path(checkpoint: str | os.PathLike[str] | None, resume: bool) -> Path | None:
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume=True needs the file to go on from: give checkpoint=")
+        return None
+    path = Path(checkpoint)
+    if path.exists() and not resume:
+        raise FileExistsError(f"{path} is there already: give resume=True to go on from it, or remove it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for the checkpoint {path.name}")
+    return path
+
+
+def _short(x: object) -> str:
+    return f"{x!r:.60}"
 
 
 def _draws_numbers(model: object) -> bool:

@@ -21,6 +21,8 @@ def draw(initialiser, n_in, n_out, count=20_000):
         (initialisers.xavier, 2.0 / (8 + 24)),
         (initialisers.glorot, 2.0 / (8 + 24)),
         (initialisers.he, 2.0 / 8),
+        (initialisers.xavier_uniform, 2.0 / (8 + 24)),
+        (initialisers.he_uniform, 2.0 / 8),
         (initialisers.zeros, 0.0),
     ],
 )
@@ -42,7 +44,7 @@ def test_a_layer_hands_on_its_own_sizes():
     assert seen == {(3, 5), (4, 6), (6, 2)}
 
 
-@pytest.mark.parametrize("name", ["uniform", "zeros", "xavier", "glorot", "he"])
+@pytest.mark.parametrize("name", ["uniform", "zeros", "xavier", "glorot", "he", "xavier_uniform", "he_uniform"])
 def test_names(name):
     by_name = MLP(3, [4, 2], initialiser=name, rng=Random(3))
     function = initialisers.uniform() if name == "uniform" else getattr(initialisers, name)

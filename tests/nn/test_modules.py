@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import autodiff
 from autodiff import Value
 from nn import MLP, Dropout, Layer, Module, Neuron, Sequential, linear
+from nn.modules import masks_from
 
 finite = st.floats(-10.0, 10.0)
 
@@ -235,8 +236,12 @@ def test_a_state_that_does_not_fit_changes_nothing():
     before = net.state_dict()
     with pytest.raises(ValueError, match=r"lacks layers\.0\.neurons\.0\.b, .* and 8 more; .*unexpected extra"):
         net.load_state_dict({"extra": 1.0})
-    with pytest.raises(ValueError, match=r"lacks layers\.1\.neurons\.0\.w\.3"):
+    with pytest.raises(ValueError, match=r"its layers\.1\.neurons\.0\.w has 3 entries, not 4$"):
         MLP(2, [4, 1]).load_state_dict(before | {f"layers.0.neurons.3.{key}": 0.0 for key in ("w.0", "w.1", "b")})
+    with pytest.raises(ValueError, match=r"this MLP: its layers\.0\.neurons has 3 entries, not 5; its layers\.1\.neur"):
+        MLP(2, [5, 1]).load_state_dict(before)
+    with pytest.raises(ValueError, match=r"its layers has 2 entries, not 3$"):
+        MLP(2, [3, 1, 1]).load_state_dict(before)
     for wrong in ("1.0", None, True, [1.0]):
         with pytest.raises(TypeError, match=r"layers\.1\.neurons\.0\.b must be a number"):
             net.load_state_dict({**dict.fromkeys(before, 9.0), "layers.1.neurons.0.b": wrong})
@@ -280,7 +285,7 @@ def test_dropout_of_values_carries_gradients_through_the_kept_ones():
     values = [Value(1.0) for _ in range(8)]
     kept = Dropout(0.5, rng=Random(3))(values)
     autodiff.sum(kept).backward()
-    assert [v.grad for v in values] == [2.0 if isinstance(k, Value) else 0.0 for k in kept]
+    assert [v.grad for v in values] == [k.data for k in kept]
     assert {v.grad for v in values} == {0.0, 2.0}
 
 
@@ -290,6 +295,37 @@ def test_dropout_in_evaluation_and_of_one_number():
     assert drop.eval()(values) is values
     assert {Dropout(0.5, rng=Random(seed))(3.0) for seed in range(9)} == {0.0, 6.0}
     assert Dropout(0.0)([1.0, 2.0]) == [1.0, 2.0]
+
+
+def test_dropout_takes_masks_that_are_given():
+    asked = []
+    drop = Dropout(0.5, rng=Random(0))
+
+    def source(dropout, width):
+        asked.append((dropout is drop, width))
+        return [2.0, 0.0, 2.0][:width]
+
+    with masks_from(source):
+        assert drop([1.0, 2.0, 3.0]) == [2.0, 0.0, 6.0]
+        assert drop(5.0) == 10.0
+        assert drop.eval()([1.0]) == [1.0]
+    assert asked == [(True, 3), (True, 1)]
+    assert drop.train()([1.0, 2.0, 3.0]) == Dropout(0.5, rng=Random(0))([1.0, 2.0, 3.0])
+
+
+def test_dropout_is_not_frozen_by_compile():
+    net = Sequential(Layer(2, 3, rng=Random(0)), Dropout(0.5, rng=Random(0)), Layer(3, 1, rng=Random(1)))
+    with pytest.raises(RuntimeError, match=r"Dropout\(0\.5\) inside a compiled function would draw"):
+        autodiff.compile(net)([1.0, 2.0])
+    assert autodiff.compile(net.eval())([1.0, 2.0]) == net([1.0, 2.0]).data
+
+
+def test_modules_have_names():
+    net = Sequential(MLP(2, [2, 1]), Dropout(0.5))
+    names = dict(net.named_modules())
+    assert list(names)[:4] == ["", "layers.0", "layers.0.layers.0", "layers.0.layers.0.neurons.0"]
+    assert names["layers.1"] is net.layers[1]
+    assert list(names.values()) == net.modules()
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, float("nan")])

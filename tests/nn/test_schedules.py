@@ -14,6 +14,13 @@ def test_step_decay():
 
 
 @given(st.integers(0, 200))
+def test_exponential_decay(step):
+    schedule = schedules.exponential_decay(0.3, half_life=10)
+    assert schedule(step + 10) == pytest.approx(schedule(step) / 2)
+    assert schedule(step) == pytest.approx(0.3 * math.exp(-step * math.log(2.0) / 10))
+
+
+@given(st.integers(0, 200))
 def test_cosine(step):
     expected = 0.1 + 0.9 * (1.0 + math.cos(math.pi * step / 100)) / 2 if step < 100 else 0.1
     assert schedules.cosine(1.0, steps=100, lowest=0.1)(step) == pytest.approx(expected)

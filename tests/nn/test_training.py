@@ -1,6 +1,8 @@
 import logging
 import math
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import islice
+from multiprocessing import get_context
 from random import Random
 
 import numpy as np
@@ -10,6 +12,7 @@ import autodiff
 import nn
 from autodiff import Value
 from nn import MLP, SGD, Adam, Dropout, Epoch, Layer, Neuron, Sequential, fit, squared_error
+from nn.failures import Suspects
 
 XOR = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
 LINE = [[float(i)] for i in range(7)], [2.0 * i + 1.0 for i in range(7)]
@@ -179,6 +182,31 @@ def test_records():
         record.loss = 0.0
 
 
+@pytest.mark.parametrize("shape", [lambda p: p, lambda p: [p[0], (p[1], {"c": p[2]})]])
+def test_many_evaluations_are_compiled_and_give_the_same_floats(shape, monkeypatch):
+    rows, species, _ = nn.iris()
+    flat = lambda p: p if len(p) == 3 else [p[0], p[1][0], p[1][1]["c"]]  # noqa: E731
+    results, calls = [], []
+    for compiled in (True, False):
+        net = MLP(4, [3, 3], "tanh", rng=Random(0))
+        model = lambda x, net=net: calls.append(x) or shape(net(x))  # noqa: E731
+        calls.clear()
+        training = fit(
+            model,
+            rows[::15],
+            species[::15],
+            loss=lambda p, y: nn.softmax_cross_entropy(flat(p), y),
+            optimiser=SGD(net.parameters(), 0.1),
+            epochs=5,
+            validation=(rows[1:101], species[1:101]),
+            metrics={"right": lambda p, y: nn.accuracy(flat(p), y), "kind": lambda p, y: flat(p)[0].data},
+            compiled=compiled,
+        )
+        results.append((training.run(), floats(net)))
+        assert (len(calls) < 50) == compiled
+    assert results[0] == results[1]
+
+
 def test_metrics_without_validation_are_of_the_training_examples():
     model, training = line_fit(epochs=1, metrics={"error": lambda p, y: p - y})
     record = next(training)
@@ -340,7 +368,21 @@ def test_an_error_inside_the_model_says_where_it_was():
     _, training = line_fit(batch_size=2, loss=lambda p, y: autodiff.log(p * 0.0 + 4.0 - y))
     with pytest.raises(ValueError, match="log") as raised:
         training.run()
-    assert raised.value.__notes__ == ["This was in epoch 1, batch 2 of the training."]
+    assert raised.value.__notes__ == ["This was in epoch 1, batch 2 of the training, at example 2."]
+
+
+def test_an_error_at_the_very_first_example_says_so_too():
+    _, training = line_fit(loss=lambda p, y: autodiff.log(p * 0.0))
+    with pytest.raises(ValueError, match="log") as raised:
+        training.run()
+    assert raised.value.__notes__ == ["This was in epoch 1, batch 1 of the training, at example 0."]
+
+
+def test_an_error_of_no_single_example_names_the_batch_only():
+    _, training = line_fit(penalty=lambda model: autodiff.log(model.w[0] * 0.0))
+    with pytest.raises(ValueError, match="log") as raised:
+        training.run()
+    assert raised.value.__notes__ == ["This was in epoch 1, batch 1 of the training."]
 
 
 def test_a_loss_without_a_graph_is_noticed():
@@ -387,3 +429,336 @@ def test_no_grad_around_evaluation_leaves_gradients_alone():
     with autodiff.no_grad():
         model([1.0])
     assert [p.grad for p in model.parameters()] == after
+
+
+# ---- what a failure says
+
+
+def failing(model, inputs, targets, loss=squared_error, **options):
+    optimiser = options.pop("optimiser", None) or SGD(model.parameters(), 0.1)
+    training = fit(model, inputs, targets, loss=loss, optimiser=optimiser, epochs=2, **options)
+    with pytest.raises(FloatingPointError) as raised:
+        training.run()
+    return str(raised.value)
+
+
+def ones(sizes, n_in=1, activation="linear"):
+    return MLP(n_in, sizes, activation, initialiser=lambda n_in, n_out, rng: 1.0)
+
+
+both = pytest.mark.parametrize("compiled", [True, False])
+
+
+@both
+def test_the_example_and_the_layer_of_a_loss_that_is_not_finite(compiled):
+    model = ones([2, 2, 1])
+    model.layers[1].neurons[1].w[0].data = 1e300
+    inputs = [[0.0], [0.0], [0.0], [1e9], [0.0]]
+    message = failing(model, inputs, [0.0] * 5, batch_size=2, compiled=compiled)
+    assert message == (
+        "epoch 1, batch 2: the loss is inf (example 3: affine gives inf in layers.1.neurons.1, Neuron(2, linear)); "
+        "try a smaller learning rate or clip_norm"
+    )
+
+
+@both
+def test_the_example_is_named_by_its_place_in_the_data_also_if_shuffled(compiled):
+    inputs = [[0.0] for _ in range(9)]
+    inputs[4] = [math.nan]
+    message = failing(ones([1]), inputs, [0.0] * 9, batch_size=2, rng=Random(1), compiled=compiled)
+    assert "(example 4: its inputs hold nan)" in message
+
+
+def test_a_target_that_is_not_finite():
+    assert "(example 1: its target hold inf)" in failing(ones([1]), [[0.0], [0.0]], [0.0, math.inf])
+
+
+def test_an_activation_is_blamed_on_its_layer():
+    blow_up = lambda z: z * 1e200 * 1e200  # noqa: E731
+    model = Sequential(Layer(1, 1, "linear"), Layer(1, 1, blow_up, initialiser=lambda n_in, n_out, rng: 1.0))
+    model.layers[0].neurons[0].w[0].data = 1.0
+    message = failing(model, [[1.0]], [0.0])
+    assert "mul gives inf in layers.1.neurons.0, Neuron(1, <lambda>)" in message
+
+
+def test_the_loss_function_is_blamed_for_itself():
+    message = failing(ones([1]), [[1e200]], [0.0], loss=lambda p, y: (p * p) * 1.0 - y)
+    assert "example 0: the loss of its prediction is inf, though the prediction is finite" in message
+
+
+def test_a_ruined_parameter_is_named():
+    model = ones([2, 1])
+    model.layers[0].neurons[1].w[0].data = math.nan
+    assert "the parameter layers.0.neurons.1.w.0 is nan already" in failing(model, [[1.0]], [0.0])
+
+
+def test_a_parameter_of_no_module_is_named_by_its_label():
+    w = Value(math.inf, "gain")
+    message = failing(lambda x: w * x[0], [[1.0]], [0.0], optimiser=SGD([w], 0.1))
+    assert "the parameter gain is inf already" in message
+
+
+def test_a_parameter_without_name_or_label_is_counted():
+    parameters = [Value(1.0), Value(1.0), Value(math.nan)]
+    message = failing(lambda x: sum(parameters) * x[0], [[1.0]], [0.0], optimiser=SGD(parameters, 0.1))
+    assert "the parameter number 2 is nan already" in message
+
+
+def test_a_penalty_that_is_not_finite_is_no_examples_fault():
+    message = failing(ones([1]), [[1.0]], [0.0], penalty=lambda model: 1e200 * 1e200 * model.parameters()[0])
+    assert "each example by itself is finite" in message
+
+
+@both
+def test_a_gradient_that_is_not_finite_names_parameter_and_example(compiled):
+    w = Neuron(1, autodiff.sqrt, initialiser=lambda n_in, n_out, rng: 1.0)  # sqrt'(0) = inf
+    inputs = [[4.0], [4.0], [0.0], [4.0]]
+    message = failing(w, inputs, [1.0] * 4, compiled=compiled)
+    assert message.startswith("epoch 1, batch 1: the gradient of b is -inf, from example 2, though the loss is")
+    assert math.isfinite(w.b.data)
+
+
+def test_a_gradient_of_the_penalty_is_no_examples_fault():
+    message = failing(ones([1]), [[1.0]], [0.0], penalty=lambda model: autodiff.sqrt(model.parameters()[0] - 1.0))
+    assert "the gradient of layers.0.neurons.0.w.0 is inf, though the loss is 1.0" in message
+
+
+@pytest.mark.parametrize(
+    ("x", "kind"), [({"a": [0.0, math.nan]}, "nan"), (np.array([0.0, math.inf]), "inf"), (Value(-math.inf), "-inf")]
+)
+def test_inputs_of_any_structure_are_looked_through(x, kind):
+    w = Value(1.0)
+    total = lambda x: w * (x if isinstance(x, Value) else sum(x["a"] if isinstance(x, dict) else x))  # noqa: E731
+    message = failing(total, [x], [0.0], optimiser=SGD([w], 0.1), compiled=False)
+    assert f"example 0: its inputs hold {kind}" in message
+
+
+def test_a_layer_that_no_module_holds_has_no_name():
+    w = Value(1e200)
+    message = failing(lambda x: w * x[0] * x[0], [[0.0], [1e100]], [0.0] * 2, optimiser=SGD([w], 0.1))
+    assert "(example 1: mul gives inf); try" in message
+
+
+def test_an_example_that_raises_by_itself_is_told(monkeypatch):
+    """Compiled batches raise what the function raises; what only the slow search meets is an answer, too."""
+    message = Suspects(
+        lambda x, y: autodiff.log(x), lambda p, x, y: p, [(2.0, 0.0), (-1.0, 0.0)], [4, 7], [], None
+    ).blame_loss()
+    assert message.startswith("example 7: ValueError: log(-1.0)")
+
+
+def test_large_gradients_are_not_taken_for_infinite_ones():
+    model = MLP(2, [1], initialiser="zeros")
+    training = fit(
+        model,
+        [[1.1e154, 1.1e154]],
+        [0.0],
+        loss=lambda p, y: p * 1e154,
+        optimiser=SGD(model.parameters(), 0.0),
+        epochs=1,
+    )
+    assert training.run()[0].loss == 0.0
+    assert math.isinf(sum(p.grad for p in model.parameters()))
+
+
+# ---- Dropout, compiled
+
+
+def dropout_fit(compiled, model=None, **options):
+    rng = Random(2)
+    drop = Dropout(0.5, rng=Random(7))
+    model = model or Sequential(Layer(2, 6, "tanh", rng=rng), drop, Layer(6, 3, rng=rng), drop, Layer(3, 1, "linear"))
+    for neuron in model.layers[-1].neurons:
+        for w in neuron.w:
+            w.data = 0.5
+    points, labels = nn.two_moons(14, rng=rng)
+    optimiser = Adam(model.parameters(), 0.01)
+    options = {"epochs": 4, "batch_size": 4, "rng": rng} | options
+    training = fit(model, points, labels, loss=squared_error, optimiser=optimiser, compiled=compiled, **options)
+    return model, training
+
+
+def test_compiled_dropout_gives_the_floats_of_the_eager_one():
+    (model, training), (twin, eager) = dropout_fit(True), dropout_fit(False)
+    assert training.run() == eager.run()
+    assert floats(model) == floats(twin)
+    assert model.layers[1].rng.getstate() == twin.layers[1].rng.getstate()
+
+
+def test_every_example_and_step_has_a_mask_of_its_own(monkeypatch):
+    masks, draw = [], Dropout.draw
+    monkeypatch.setattr(Dropout, "draw", lambda drop, width: masks.append(draw(drop, width)) or masks[-1])
+    dropout_fit(True)[1].run()
+    assert [len(mask) for mask in masks] == [6, 3] * 14 * 4
+    assert len(set(map(tuple, masks[::2]))) > 30
+    assert {factor for mask in masks for factor in mask} == {0.0, 2.0}
+
+
+def test_a_dropped_unit_has_no_gradient_compiled():
+    model, training = dropout_fit(True, epochs=1, batch_size=None)
+    keep = iter([[0.0, 0.0, 0.0, 0.0, 0.0, 2.0], [2.0, 2.0, 2.0]] * 14)
+    model.layers[1].draw = lambda width: next(keep)
+    training.run()
+    moved = [any(w.grad for w in neuron.w) for neuron in model.layers[0].neurons]
+    assert moved == [False] * 5 + [True]
+
+
+def test_a_model_that_calls_dropout_differently_is_told_to_run_eagerly():
+    class Fickle(Sequential):
+        def __call__(self, x):
+            return super().__call__(x) if x[0] > 0.5 else self.layers[-1](self.layers[2](self.layers[0](x)))
+
+    first, training = dropout_fit(False, epochs=1)
+    training.run()
+    with pytest.raises(RuntimeError, match=r"differently for each example takes fit\(\.\.\., compiled=False\)"):
+        dropout_fit(True, model=Fickle(*first.layers), rng=None)[1].run()
+    assert len(dropout_fit(False, model=Fickle(*first.layers), rng=None)[1].run()) == 4
+
+
+def test_a_module_that_draws_by_itself_is_not_compiled():
+    class Noisy(Neuron):
+        draws_numbers = True
+        rng = Random(0)
+
+        def __call__(self, x):
+            return super().__call__(x) + self.rng.gauss(0.0, 1.0)
+
+    model = Noisy(1, "linear", initialiser="zeros")
+    line_fit(model=model, epochs=2)[1].run()
+    drawn = Random(0)
+    for _ in range(14):
+        drawn.gauss(0.0, 1.0)
+    assert model.rng.getstate() == drawn.getstate()
+
+
+# ---- several workers
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_executor_gives_the_same_floats_for_any_number_of_workers(workers):
+    results = []
+    for pool in (ThreadPoolExecutor(1), ThreadPoolExecutor(workers)):
+        with pool:
+            model, training = dropout_fit(True, executor=pool, chunks=3, batch_size=7)
+            results.append((training.run(), floats(model)))
+    assert results[0] == results[1]
+    serial, training = dropout_fit(True, batch_size=7)
+    records = training.run()
+    assert [record.loss for record in results[0][0]] == pytest.approx([record.loss for record in records], rel=1e-12)
+    assert [p.data for p in model.parameters()] == pytest.approx([p.data for p in serial.parameters()], rel=1e-9)
+
+
+@pytest.mark.slow
+def test_two_processes():
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        model, training = dropout_fit(True, executor=pool, chunks=2, batch_size=7)
+        training.run()
+    with ThreadPoolExecutor(2) as pool:
+        twin, training = dropout_fit(True, executor=pool, chunks=2, batch_size=7)
+        training.run()
+    assert floats(model) == floats(twin)
+
+
+def test_an_executor_without_compiling_is_refused():
+    with pytest.raises(ValueError, match="executor= sends compiled code"):
+        line_fit(executor=ThreadPoolExecutor(1), compiled=False)
+
+
+# ---- progress and Ctrl-C
+
+
+def test_a_progress_bar(capsys):
+    pytest.importorskip("tqdm")
+    _, training = line_fit(epochs=3, progress=True, validation=LINE, metrics={"error": lambda p, y: abs(p - y)})
+    training.run()
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "3/3" in shown.err
+    assert f"loss={training.records[-1].loss:.4g}" in shown.err
+    assert "error=" in shown.err
+    assert "seconds=" not in shown.err
+
+
+def test_without_tqdm_there_is_no_bar_and_a_line_in_the_log(monkeypatch, caplog, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    _, training = line_fit(epochs=2, progress=True)
+    assert len(training.run()) == 2
+    assert 'pip install "chainrule[progress]"' in caplog.text
+    assert capsys.readouterr() == ("", "")
+
+
+class Interrupting:
+    """A loss during which somebody presses Ctrl-C, at the n-th example."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __call__(self, prediction, target):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return squared_error(prediction, target)
+
+
+@pytest.mark.parametrize("n", [7 * 2 + 1, 7 * 2 + 5, 7 * 3])
+def test_an_interrupt_leaves_the_last_whole_epoch(n, caplog):
+    expected, training = line_fit(epochs=2, batch_size=2)
+    training.run()
+    model, training = line_fit(epochs=9, batch_size=2, loss=Interrupting(n), compiled=False)
+    records = training.run()
+    assert [record.epoch for record in records] == [1, 2]
+    assert training.interrupted
+    assert floats(model) == floats(expected)
+    assert list(training) == []
+    assert "interrupted after 2 epochs" in caplog.text
+
+
+def test_an_interrupt_brings_back_the_best_where_there_is_validation():
+    model = Neuron(1, "linear", rng=Random(0))
+    history, script = [], iter([3.0, 1.0, 2.0])
+
+    def loss(prediction, target):
+        if target != "validate":
+            return squared_error(prediction, target)
+        if (number := next(script, None)) is None:
+            raise KeyboardInterrupt
+        return number
+
+    training = fit(
+        model,
+        *LINE,
+        loss=loss,
+        optimiser=SGD(model.parameters(), 0.01),
+        epochs=9,
+        validation=([[0.0]], ["validate"]),
+        callbacks=[lambda record: history.append(floats(model))],
+        progress=True,
+    )
+    assert len(training.run()) == 3
+    assert floats(model) == history[1]
+    assert training.records.best.epoch == 2
+
+
+def test_an_interrupt_in_the_first_epoch_leaves_the_model_as_it_was():
+    model, training = line_fit(batch_size=1, loss=Interrupting(5), compiled=False)
+    before = floats(model)
+    assert training.run() == []
+    assert floats(model) == before
+
+
+def test_an_interrupt_in_a_compiled_training():
+    presses = iter([None, None, KeyboardInterrupt])
+
+    class Pressed(SGD):
+        def step(self):
+            if next(presses):
+                self.parameters[0].data = 77.0  # in the middle of a step
+                raise KeyboardInterrupt
+            super().step()
+
+    model = Neuron(1, "linear", rng=Random(0))
+    training = fit(model, *LINE, loss=squared_error, optimiser=Pressed(model.parameters(), 0.01), epochs=9)
+    assert len(training.run()) == 2
+    assert model.w[0].data != 77.0
