@@ -4,6 +4,8 @@ from autodiff.backprop import toposort
 from autodiff.checking import check_grads
 from autodiff.compiling import Compiled, compile
 from autodiff.drawing import Drawing, draw
+from autodiff.exporting import Exported
+from autodiff.formulas import Formula, formula, latex
 from autodiff.kernels import (
     affine,
     dot,
@@ -15,6 +17,7 @@ from autodiff.kernels import (
     sum,
     sum_of_squares,
 )
+from autodiff.native import Native
 from autodiff.primitives import (
     Kernel,
     Primitive,
@@ -83,6 +86,7 @@ from autodiff.primitives import (
 from autodiff.primitives import absolute as abs
 from autodiff.primitives import absolute as fabs
 from autodiff.primitives import power as pow
+from autodiff.stepping import Steps, steps
 from autodiff.transforms import (
     batch_mean,
     batch_sum,
@@ -95,18 +99,25 @@ from autodiff.transforms import (
     value_and_grad,
     vjp,
 )
-from autodiff.value import Value, anomaly_detection, descend, no_grad
+from autodiff.value import Value, affine_layer, anomaly_detection, descend, no_grad
+from autodiff.vectorising import Vectorised
 
 __all__ = [
     "Compiled",
     "Drawing",
+    "Exported",
+    "Formula",
     "Kernel",
+    "Native",
     "Primitive",
+    "Steps",
     "Value",
+    "Vectorised",
     "abs",
     "acos",
     "acosh",
     "affine",
+    "affine_layer",
     "anomaly_detection",
     "asin",
     "asinh",
@@ -138,6 +149,7 @@ __all__ = [
     "fabs",
     "floor",
     "fmod",
+    "formula",
     "gamma",
     "gelu",
     "gelu_tanh",
@@ -148,6 +160,7 @@ __all__ = [
     "hypot",
     "jacobian",
     "jvp",
+    "latex",
     "leaky_relu",
     "lgamma",
     "log",
@@ -184,6 +197,7 @@ __all__ = [
     "softsign",
     "sqrt",
     "square",
+    "steps",
     "sum",
     "sum_of_squares",
     "tan",

@@ -23,8 +23,23 @@ SCRIPTS = (
     "gradient_cost",
     "growth",
     "expression",
+    "estimators",
+    "backends",
+    "scaling",
 )
-PACKAGES = ("micrograd", "torch", "jax", "jaxlib", "autograd", "casadi", "xad", "numpy", "scipy")
+PACKAGES = (
+    "micrograd",
+    "torch",
+    "jax",
+    "jaxlib",
+    "autograd",
+    "casadi",
+    "xad",
+    "numpy",
+    "scipy",
+    "numba",
+    "scikit-learn",
+)
 # Linear algebra and tensors stay in one thread: the examples are small, and scalar engines have no other.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 

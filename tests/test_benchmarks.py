@@ -293,7 +293,7 @@ def test_operations_are_counted_in_source() -> None:
 
 def test_all_scripts_are_run() -> None:
     runnable = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text("utf-8")}
-    assert runnable - {"__main__"} == set(command.SCRIPTS)
+    assert runnable - {"__main__", "accuracy", "kinks"} == set(command.SCRIPTS)  # those two write pages of their own
 
 
 def test_the_report_names_no_host() -> None:
