@@ -1,4 +1,4 @@
-"""Table 13: the backends, NumPy for many points and Numba for machine code."""
+"""Table 12: the backends, NumPy for many points and Numba for machine code."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -158,4 +158,4 @@ Below: the training step of table 5, the loop over the examples being machine co
 """
 
 if __name__ == "__main__":
-    main("13. Backends", TEXT, tables)
+    main("12. Backends", TEXT, tables)
