@@ -47,6 +47,7 @@ class Regions:
         self._zero: dict[Term, Term | None] = {}  # the region outside of which a term is 0
         self._home: dict[Term, Term | None] = {}  # the region in which a term is computed
         self._totals: dict[Term, Term] = {}  # sum -> the running total that it is added to
+        self._starts: dict[Term, Term] = {}  # sum -> the first term of its running total
         self._sunk: set[Term] = set()
         self._members: dict[Term, list[Term]] = {}
         if not roots:  # nothing to branch around
@@ -86,6 +87,7 @@ class Regions:
                 and total.deriving
             ):
                 self._totals[term] = total
+                self._starts[term] = self._starts.get(total, total)
                 home = zeros[1]
         self._zero[term], self._home[term] = zero, home
 
@@ -192,9 +194,7 @@ class Regions:
         for term in self._members[root]:
             users = self._users.get(term, [])
             if term in self.outputs or any(root not in self.path(self._at(user)) for user in users):
-                start = term
-                while start in self._totals:  # a running total that started outside keeps what it was
-                    start = self._totals[start]
+                start = self._starts.get(term, term)  # a running total that started outside keeps what it was
                 if root in self.path(self._home[start]):
                     found[start] = None
         return list(found)
