@@ -154,7 +154,7 @@ class Builder:
 
     def _convert(self, node: Value, terms: dict[Value, Operand]) -> Operand:
         primitive = node._primitive
-        if primitive is None or primitive is p.literal:
+        if primitive is None or primitive is p.literal or primitive is p.argument:  # the latter of an inner transform
             return node._data
         args = tuple([x if type(x) is float else self._operand(x, terms) for x in node._args])
         if primitive is p.identity or primitive is p.detached or isinstance(primitive, Custom):

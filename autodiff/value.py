@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from math import isfinite
 from numbers import Real
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from autodiff import primitives as p
 from autodiff.backprop import arrange, sweep, toposort
@@ -17,8 +17,6 @@ from autodiff.kernels import affine
 from autodiff.primitives import Primitive, constant
 
 __all__ = ["Value", "affine_layer", "anomaly_detection", "descend", "no_grad"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,29 +453,40 @@ class Value:
     __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
-        return self._leave("bool", bool(self._data))
+        outcome: bool = self._leave("bool", bool)
+        return outcome
 
     # ---- conversions: whole numbers carry no derivative, so they may leave the graph; floats may not
 
-    def _leave(self, kind: str, outcome: T, *more: Any) -> T:
+    def _leave(self, kind: str, conversion: Callable[..., Any], *more: Any) -> Any:
         """Let a number leave the graph."""
+        try:
+            outcome = conversion(self._data, *more)
+        except (ArithmeticError, ValueError):  # an infinity or nan is no whole number
+            _note("raised", (self,), kind)
+            raise
         _note(kind, (self, *more), outcome)
         return outcome
 
     def __int__(self) -> int:
-        return self._leave("int", int(self._data))
+        outcome: int = self._leave("int", int)
+        return outcome
 
     def __round__(self, ndigits: int | None = None) -> float:
-        return self._leave("round", round(self._data, ndigits), ndigits)
+        outcome: float = self._leave("round", round, ndigits)
+        return outcome
 
     def __floor__(self) -> int:
-        return self._leave("floor", math.floor(self._data))
+        outcome: int = self._leave("floor", math.floor)
+        return outcome
 
     def __ceil__(self) -> int:
-        return self._leave("ceil", math.ceil(self._data))
+        outcome: int = self._leave("ceil", math.ceil)
+        return outcome
 
     def __trunc__(self) -> int:
-        return self._leave("trunc", math.trunc(self._data))
+        outcome: int = self._leave("trunc", math.trunc)
+        return outcome
 
     def __index__(self) -> int:
         raise TypeError("a Value is no whole number: for range(), an index or a repetition write int(v)")

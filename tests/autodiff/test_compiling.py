@@ -629,6 +629,21 @@ def test_fast_backward_inside_no_grad_still_differentiates() -> None:
     assert gradient(3.0) == (27.0, 18.0)
 
 
+@pytest.mark.parametrize("conversion", [int, round, math.floor, math.ceil, math.trunc])
+def test_an_error_of_a_conversion_that_f_catches_is_no_frozen_branch(conversion: Function) -> None:
+    def f(x: Any) -> Any:
+        try:
+            return conversion(x) * 2.0
+        except (OverflowError, ValueError):
+            return x
+
+    agree(f, (inf,), (2.5,), (nan,), (-inf,), (-3.0,))
+
+
+def test_a_checkpoint_of_a_number_that_closes_over_an_argument() -> None:
+    agree(grad(lambda r: ad.checkpoint(lambda t: ad.affine([1.0, t], r, t))(0.1)), ([2.0, 1.25],), ([-1.0, 3.0],))
+
+
 def test_fast_backward_adds_up() -> None:
     w = Value(3.0)
     fast = compile(lambda x: w * x)
