@@ -326,7 +326,7 @@ def silu(x: float) -> float:
 
 def softsign(x: float) -> float:
     """Return x / (1 + |x|)."""
-    return x / (1.0 + abs(x)) if abs(x) < inf else math.copysign(1.0, x)
+    return math.copysign(1.0, x) if abs(x) == inf else x / (1.0 + abs(x))
 
 
 def mish(x: float) -> float:

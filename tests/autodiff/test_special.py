@@ -188,3 +188,9 @@ def test_every_function_is_used() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
     own = [name for name, f in vars(special).items() if getattr(f, "__module__", "") == special.__name__]
     assert [name for name in own if len(re.findall(rf"\b{name}\b(?=[(,])", text)) < 2] == []
+
+
+@pytest.mark.parametrize("name", [name for name, primitive in TABLE.items() if primitive.arity == 1])
+def test_nan_in_is_nan_out(name: str) -> None:
+    assert math.isnan(TABLE[name].value(nan))
+    assert math.isnan(TABLE[name].value(-nan))
