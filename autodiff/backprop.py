@@ -61,6 +61,8 @@ def arrange(*roots: Node, stop: Iterable[Node] = ()) -> tuple[list[Node], list[N
             own = node._y
             fresh = own if seen.isdisjoint(own) else [arg for arg in own if arg not in seen]
             if any([arg._primitive for arg in fresh]):  # noqa: C419  (a generator would take twice as long)
+                if right:  # back to the order of the arguments: floats are added up in it
+                    fresh, right = [arg for arg in left if arg not in seen and type(arg) is not float], ()
                 stack += [arg for arg in fresh if arg._primitive is not None]
                 fresh = [arg for arg in fresh if arg._primitive is None]
             # Leaves have no parents to wait for: they are listed at once.

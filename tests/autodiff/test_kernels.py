@@ -72,6 +72,14 @@ def test_a_layer_is_its_rows(rows: list[list[Any]], xs: list[Any]) -> None:
     assert found[0] == found[1]
 
 
+def test_a_layer_adds_up_in_the_order_of_its_rows() -> None:
+    def f(p: Any) -> Any:
+        rows = [[p[1] / 3.0, p[0]], p]
+        return ad.polygamma(0, ad.affine_layer(rows, [p[1] / 3.0, 1.0], [p[1] % p[0], 0.5])[0])
+
+    assert ad.compile(jacobian(f))([2.75, 3.0]) == jacobian(f)([2.75, 3.0])
+
+
 def test_a_layer_in_every_mode() -> None:
     W, x, b = [[2.0, 3.0], [5.0, -1.0]], [0.5, 7.0], [1.0, -4.0]
     assert ad.affine_layer(W, x, b) == [23.0, -8.5]
