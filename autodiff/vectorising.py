@@ -156,7 +156,7 @@ def _array_functions(np: Any) -> dict[str, Any]:
         return chain(x, sigmoid(x * (special.GELU_C1 + special.GELU_C3 * x * x)))
 
     def softsign(x: Any) -> Any:
-        return np.where(abs(x) < math.inf, x / (1.0 + abs(x)), np.copysign(1.0, x))
+        return np.where(np.isinf(x), np.copysign(1.0, x), x / (1.0 + abs(x)))
 
     def exponentials(xs: tuple[Any, ...]) -> tuple[Any, list[Any]]:
         high = xs[0]
