@@ -16,6 +16,9 @@ import pytest
 import autodiff as ad
 from autodiff import Value, batch_mean, batch_sum, compile, exporting
 
+# Other tests leave threads behind, and from 3.12 on Python warns of forking then.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 XS = [0.1 * i - 1.0 for i in range(40)]
 YS = [x * x for x in XS]
 
