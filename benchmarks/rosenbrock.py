@@ -37,7 +37,7 @@ def start(size: int) -> list[float]:
 # ---- by hand
 
 
-def written_out(size: int) -> Callable[[Sequence[float]], Result]:
+def written_out(size: int, saving: bool = True) -> Callable[[Sequence[float]], Result]:
     """Return the straight-line function that a careful person would write.
 
     For three variables it reads::
@@ -52,43 +52,33 @@ def written_out(size: int) -> Callable[[Sequence[float]], Result]:
             c1 = 200.0 * a1
             f = (100.0 * (a0 * a0) + b0 * b0) + (100.0 * (a1 * a1) + b1 * b1)
             return f, [-2.0 * (c0 * x0 + b0), c0 - 2.0 * (c1 * x1 + b1), c1]
+
+    Without `saving`, it squares with `**` as the function does, and adds up paths as the chain rule does.
     """
     names: dict[str, Any] = {}
-    exec(source(size), names)
+    exec(source(size, saving), names)
     function: Callable[[Sequence[float]], Result] = names["value_and_gradient"]
     return function
 
 
-def source(size: int) -> str:
+def source(size: int, saving: bool = True) -> str:
     """Print that function; sums in lines of ten terms."""
     last = size - 1
+    if saving:
+        signal, value = "200.0 * a{i}", "(100.0 * (a{i} * a{i}) + b{i} * b{i})"
+        first, inner, end = "-2.0 * (c0 * x0 + b0)", "c{j} - 2.0 * (c{i} * x{i} + b{i})", "c{j}"
+    else:
+        signal, value = "-200.0 * a{i} * x{i}", "(100.0 * a{i} ** 2 + b{i} ** 2)"
+        first, inner, end = "c0 + c0 - 2.0 * b0", "200.0 * a{j} + c{i} + c{i} - 2.0 * b{i}", "200.0 * a{j}"
     lines = [", ".join(f"x{i}" for i in range(size)) + " = x"]
     for i in range(last):
-        lines += [f"a{i} = x{i + 1} - x{i} * x{i}", f"b{i} = 1.0 - x{i}", f"c{i} = 200.0 * a{i}"]
-    values = [f"(100.0 * (a{i} * a{i}) + b{i} * b{i})" for i in range(last)]
+        lines += [f"a{i} = x{i + 1} - x{i} * x{i}", f"b{i} = 1.0 - x{i}", f"c{i} = {signal.format(i=i)}"]
     for i in range(0, last, 10):
-        lines.append(f"f = {'f + ' if i else ''}{' + '.join(values[i : i + 10])}")
-    inner = [f"c{i - 1} - 2.0 * (c{i} * x{i} + b{i})" for i in range(1, last)]
-    gradient = ["-2.0 * (c0 * x0 + b0)", *inner, f"c{last - 1}"]
+        terms = " + ".join(value.format(i=k) for k in range(i, min(i + 10, last)))
+        lines.append(f"f = {'f + ' if i else ''}{terms}")
+    gradient = [first, *(inner.format(i=i, j=i - 1) for i in range(1, last)), end.format(j=last - 1)]
     lines.append(f"return f, [{', '.join(gradient)}]")
     return "\n    ".join(["def value_and_gradient(x):", *lines]) + "\n"
-
-
-def with_same_operations(size: int) -> Callable[[Sequence[float]], Result]:
-    """Return the straight-line function that squares with ** as the function does, and adds up paths."""
-    last = size - 1
-    lines = [", ".join(f"x{i}" for i in range(size)) + " = x"]
-    for i in range(last):
-        lines += [f"a{i} = x{i + 1} - x{i} * x{i}", f"b{i} = 1.0 - x{i}", f"c{i} = -200.0 * a{i} * x{i}"]
-    values = [f"(100.0 * a{i} ** 2 + b{i} ** 2)" for i in range(last)]
-    for i in range(0, last, 10):
-        lines.append(f"f = {'f + ' if i else ''}{' + '.join(values[i : i + 10])}")
-    inner = [f"200.0 * a{i - 1} + c{i} + c{i} - 2.0 * b{i}" for i in range(1, last)]
-    lines.append(f"return f, [{', '.join(['c0 + c0 - 2.0 * b0', *inner, f'200.0 * a{last - 1}'])}]")
-    names: dict[str, Any] = {}
-    exec("\n    ".join(["def value_and_gradient(x):", *lines]) + "\n", names)
-    function: Callable[[Sequence[float]], Result] = names["value_and_gradient"]
-    return function
 
 
 def loop(x: Sequence[float]) -> Result:
@@ -175,7 +165,7 @@ def contestants(size: int) -> list[Contestant]:
     return [
         *engines.ours(autodiff.value_and_grad(rosenbrock), x),
         Contestant("Python by hand, straight line", lambda: Job(partial(written_out(size), x))),
-        Contestant("Python by hand, the same operations", lambda: Job(partial(with_same_operations(size), x))),
+        Contestant("Python by hand, the same operations", lambda: Job(partial(written_out(size, saving=False), x))),
         Contestant("Python by hand, loop", lambda: Job(partial(loop, x))),
         Contestant("NumPy by hand", partial(with_numpy, x)),
         Contestant("micrograd", partial(engines.micrograd_gradient, rosenbrock, x)),
