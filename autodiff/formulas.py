@@ -42,18 +42,6 @@ KNOWN = {
     special.RADIANS: "\\frac{\\pi}{180}",
 }
 
-# The table's rules avoid cancellation; these forms, equal to them, are the ones that people know.
-TEXTBOOK = {
-    "sigmoid": Primitive("sigmoid", p.sigmoid.value, "", lambda out, x: out * (1.0 - out)),
-    "tanh": Primitive("tanh", p.tanh.value, "", lambda out, x: 1.0 - out**2),
-    "tan": Primitive("tan", p.tan.value, "", lambda out, x: 1.0 + out**2),
-    "sqrt": Primitive("sqrt", p.sqrt.value, "", lambda out, x: 1.0 / (2.0 * out)),
-    "asin": Primitive("asin", p.asin.value, "", lambda out, x: 1.0 / p.sqrt(1.0 - x**2)),
-    "acos": Primitive("acos", p.acos.value, "", lambda out, x: -1.0 / p.sqrt(1.0 - x**2)),
-    "atan": Primitive("atan", p.atan.value, "", lambda out, x: 1.0 / (1.0 + x**2)),
-    "softsign": Primitive("softsign", p.softsign.value, "", lambda out, x: 1.0 / (1.0 + abs(x)) ** 2),
-}
-
 
 def formula(
     value: Value | Callable[..., Any], *args: Any, module: Parametrised | None = None, numbers: bool = False
@@ -432,7 +420,7 @@ class _Writer:
                     texts[symbols[x]] = self._symbol(x)
                 args.append(symbols.get(x, number) if isinstance(x, Value) else number)
             assert inner.primitive is not None
-            symbols[inner] = TEXTBOOK.get(inner.primitive.name, inner.primitive).apply(tuple(args))
+            symbols[inner] = p.TEXTBOOK.get(inner.primitive.name, inner.primitive).apply(tuple(args))
         texts[symbols[node]] = self._symbol(node)
         inputs = [symbols[x] for x in self.named if x in symbols and x is not node]
         found = pull(toposort(symbols[node], stop=inputs), {symbols[node]: 1.0}, inputs)

@@ -437,6 +437,19 @@ cross_entropy = Kernel("softmax_cross_entropy", special.softmax_cross_entropy, "
 
 TABLE: dict[str, Primitive] = {item.name: item for item in list(globals().values()) if isinstance(item, Primitive)}
 
+# The rules above avoid cancellation. These forms, equal to them, are the ones that people know: formulas show them, and
+# nothing is computed with them.
+TEXTBOOK = {
+    "sigmoid": Primitive("sigmoid", sigmoid.value, "", lambda out, x: out * (1.0 - out)),
+    "tanh": Primitive("tanh", tanh.value, "", lambda out, x: 1.0 - out**2),
+    "tan": Primitive("tan", tan.value, "", lambda out, x: 1.0 + out**2),
+    "sqrt": Primitive("sqrt", sqrt.value, "", lambda out, x: 1.0 / (2.0 * out)),
+    "asin": Primitive("asin", asin.value, "", lambda out, x: 1.0 / sqrt(1.0 - x**2)),
+    "acos": Primitive("acos", acos.value, "", lambda out, x: -1.0 / sqrt(1.0 - x**2)),
+    "atan": Primitive("atan", atan.value, "", lambda out, x: 1.0 / (1.0 + x**2)),
+    "softsign": Primitive("softsign", softsign.value, "", lambda out, x: 1.0 / (1.0 + abs(x)) ** 2),
+}
+
 # These never raise, whatever the floats: the compiler leaves them out where their results are not needed.
 SAFE = frozenset(
     name

@@ -13,8 +13,8 @@ import autodiff
 import nn
 from autodiff import Value, formula, latex
 from autodiff.drawing import Graph
-from autodiff.formulas import TEXTBOOK, _Writer
-from autodiff.primitives import TABLE
+from autodiff.formulas import _Writer
+from autodiff.primitives import TABLE, TEXTBOOK
 from autodiff.replaying import error_signals
 
 
