@@ -7,10 +7,9 @@ import ast
 import builtins
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff import special
@@ -36,8 +35,7 @@ COMPARISONS = {"__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=", "__
 PRECEDENCE = {ast.Add: 10, ast.Sub: 10, ast.Mult: 20, ast.Div: 20, ast.FloorDiv: 20, ast.Mod: 20, ast.Pow: 40}
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(NamedTuple):
     """How a source template prints: its precedence, what each argument's must be, and which arguments repeat."""
 
     text: str
@@ -73,8 +71,7 @@ def number(x: float) -> str:
     return "nan" if x != x else "inf" if x > 0.0 else "-inf"
 
 
-@dataclass
-class Text:
+class Text(NamedTuple):
     """A printed expression."""
 
     text: str
@@ -127,7 +124,6 @@ class Printer:
 
     def _analyse(self) -> None:
         """Find the needed terms, count their uses, and find the products that may be printed hopefully."""
-        hidden: set[Term] = set()  # a nan in these might reach no result
         for block in reversed(self.blocks):
             self.sizes[block] = 1 + sum(self.sizes[way] for way in block.ways.values())
             for term in [*block.terms, *self.builder.inputs]:
@@ -137,20 +133,16 @@ class Printer:
                 self._use(x, 1)
             for x in block.question.operands if block.question else ():
                 self._use(x, 1 if isinstance(x, Term) and x.block is block else 2)
-                hidden.add(x)
             for term in reversed(block.terms):
                 if term not in self.needed:
                     if not term.may_raise:
                         continue
                     self.needed.add(term)
-                    hidden.add(term)
                 for x in term.args:
                     if isinstance(x, Term):
                         self._use(x, 1 if x.block is block else 2)  # used from another block: it gets a name
-                        if term in hidden or term.primitive not in STICKY:
-                            hidden.add(x)
         if not self.careful:
-            self.hopeful = {t for t in self.needed if t.primitive is p.chain and t not in hidden}
+            self.hopeful = hopeful_products(self.blocks, self.needed, {t for t in self.needed if not t.uses})
         self._find_suspects()
 
     def _use(self, x: Any, times: int) -> None:
@@ -409,9 +401,7 @@ class Printer:
 
     def _find_suspects(self) -> None:
         """Find the outputs of each way that a hopeful product may have turned to nan: they are checked."""
-        tainted: set[Any] = set(self.hopeful)
-        for block in self.blocks:
-            tainted.update(t for t in block.terms if any(x in tainted for x in t.args if isinstance(x, Term)))
+        tainted = tainted_by(self.hopeful, self.blocks)
         for block in self.blocks:
             self.suspects[block] = list(
                 dict.fromkeys(x for x in block.outputs or () if isinstance(x, Term) and x in tainted)
@@ -421,7 +411,34 @@ class Printer:
                     x.uses += 1
 
 
-STICKY = frozenset({p.add, p.sub, p.mul, p.neg, p.chain})
+STICKY = frozenset({p.add, p.sub, p.mul, p.neg, p.chain})  # a nan among the arguments is one in the result
+
+
+def hopeful_products(blocks: Iterable[Block], needed: Container[Term], unused: Iterable[Term] = ()) -> set[Term]:
+    """Find the products with an error signal that may be computed as ordinary ones.
+
+    Such a product, `chain`, is 0 where one factor is, whatever the other. Computed as an ordinary product it may be
+    nan; that is no harm if the nan is sure to be seen in a result, which is then computed again.
+    """
+    hidden = set(unused)  # a nan in these might reach no result
+    found = set()
+    for block in reversed(list(blocks)):
+        hidden.update(x for x in (block.question.operands if block.question else ()) if isinstance(x, Term))
+        for term in reversed(block.terms):
+            if term in needed:
+                if term in hidden or term.primitive not in STICKY:
+                    hidden.update(x for x in term.args if isinstance(x, Term))
+                if term.primitive is p.chain and term not in hidden:
+                    found.add(term)
+    return found
+
+
+def tainted_by(products: set[Term], blocks: Iterable[Block]) -> set[Term]:
+    """Find all that a nan in one of these products may reach."""
+    tainted = set(products)
+    for block in blocks:
+        tainted.update(t for t in block.terms if any(x in tainted for x in t.args if isinstance(x, Term)))
+    return tainted
 
 
 def same(x: float, y: float) -> bool:

@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from autodiff import primitives as p
-from autodiff.codegen import ATOM, COMPARISONS, STICKY, Text, bare, number, template
+from autodiff.codegen import ATOM, COMPARISONS, Text, bare, hopeful_products, number, tainted_by, template
 from autodiff.primitives import Primitive
 from autodiff.terms import Ask, Block, Builder, Term
 
@@ -24,11 +24,7 @@ VARIABLES = "jkl"
 
 
 class Plan:
-    """What of a tree of blocks must be computed, and which products may be computed hopefully.
-
-    A product with an error signal, `chain`, gives 0 where one factor is 0, whatever the other. It may be computed as
-    an ordinary product if a nan that comes of that is sure to be seen in a result: then that one is computed again.
-    """
+    """What of a tree of blocks must be computed, and which products may be computed hopefully (`hopeful_products`)."""
 
     def __init__(self, builder: Builder, careful: bool) -> None:
         self.blocks = [builder.root]
@@ -36,20 +32,13 @@ class Plan:
             self.blocks.extend(block.ways.values())
         self.blocks.insert(0, builder.before_loop)
         self.uses: dict[Term, int] = {}
-        hidden: set[Any] = set()  # a nan in these might reach no result
         for block in reversed(self.blocks):
-            asked = block.question.operands if block.question else ()
-            hidden.update(asked)
-            self._use([*(block.outputs or ()), *asked])
+            self._use([*(block.outputs or ()), *(block.question.operands if block.question else ())])
             for term in reversed(block.terms):
                 if term in self.uses:
                     self._use(term.args)
-                    if term in hidden or term.primitive not in STICKY:
-                        hidden.update(term.args)
-        self.hopeful = set() if careful else {t for t in self.uses if t.primitive is p.chain and t not in hidden}
-        self.tainted: set[Any] = set(self.hopeful)
-        for block in self.blocks:
-            self.tainted.update(t for t in block.terms if any(x in self.tainted for x in t.args))
+        self.hopeful: set[Term] = set() if careful else hopeful_products(self.blocks, self.uses)
+        self.tainted = tainted_by(self.hopeful, self.blocks)
 
     def _use(self, operands: Iterable[Any]) -> None:
         for x in operands:
