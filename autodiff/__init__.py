@@ -17,7 +17,6 @@ from autodiff.kernels import (
     sum,
     sum_of_squares,
 )
-from autodiff.native import Native
 from autodiff.primitives import (
     Kernel,
     Primitive,
@@ -100,7 +99,6 @@ from autodiff.transforms import (
     vjp,
 )
 from autodiff.value import Value, affine_layer, anomaly_detection, descend, no_grad
-from autodiff.vectorising import Vectorised
 
 __all__ = [
     "Compiled",
@@ -108,11 +106,9 @@ __all__ = [
     "Exported",
     "Formula",
     "Kernel",
-    "Native",
     "Primitive",
     "Steps",
     "Value",
-    "Vectorised",
     "abs",
     "acos",
     "acosh",

@@ -1,17 +1,18 @@
 """`check_grads`: compare derivatives with differences, and fail on a rule that is wrong by 0.1 percent."""
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from itertools import product
 from math import inf, isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodiff.compiling import compile
-from autodiff.precise import Library
 from autodiff.primitives import constant
 from autodiff.transforms import jacobian, jvp
 from autodiff.trees import leaves, unflatten
 from autodiff.value import Value
+
+if TYPE_CHECKING:
+    from autodiff.precise import Library
 
 __all__ = ["check_grads"]
 
@@ -91,7 +92,9 @@ def _exact_partials(f: Callable[..., Any], args: list[Any], point: list[float], 
 
     None if mpmath is missing, or cannot evaluate f.
     """
-    if importlib.util.find_spec("mpmath") is None:
+    from importlib.util import find_spec
+
+    if find_spec("mpmath") is None:
         return None
     try:
         known: dict[tuple[int, ...], list[float]] = {}
@@ -107,11 +110,13 @@ def _exact_partials(f: Callable[..., Any], args: list[Any], point: list[float], 
 
 def _exact(f: Callable[..., Any], args: list[Any], point: list[float], by: tuple[int, ...]) -> list[float]:
     """Differentiate all outputs once by each argument listed, at as many digits as it takes; 0.0 if none are seen."""
+    from autodiff.precise import Library  # here, since `import autodiff` need not wait for it
+
     found: list[float] = []
     for digits in (100, 400, 1200):
         library = Library(digits)
 
-        def outputs(xs: list[Any], library: Library = library) -> list[Any]:
+        def outputs(xs: list[Any], library: "Library" = library) -> list[Any]:
             flat = leaves(f(*unflatten(args, [library.number(x) for x in xs])))
             return [library.number(y).number if not hasattr(y, "number") else y.number for _, y in flat]
 

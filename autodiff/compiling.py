@@ -1,21 +1,22 @@
 """`compile`: a function becomes straight-line Python that is called in its place, saved and pickled."""
 
 import os
-import pathlib
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from autodiff.arguments import RESERVED, _shape
 from autodiff.codegen import same
-from autodiff.exporting import Code, Exported, module
+from autodiff.exporting import Code, Exported
 from autodiff.looping import _BackwardLoop, _BackwardPart, _ForwardLoop, _ForwardPart, _LoopCache, _Spread
-from autodiff.native import Native
 from autodiff.specialising import Specialisation, _Backward, _Cache, _Forward
 from autodiff.trees import leaves
 from autodiff.value import Value
-from autodiff.vectorising import Vectorised
+
+if TYPE_CHECKING:
+    from autodiff.native import Native
+    from autodiff.vectorising import Vectorised
 
 __all__ = ["Compiled", "compile"]
 
@@ -23,9 +24,9 @@ __all__ = ["Compiled", "compile"]
 @overload
 def compile(f: Callable[..., Any], *, verify: bool = ..., max_ways: int = ..., backend: None = ...) -> "Compiled": ...
 @overload
-def compile(f: Callable[..., Any], *, max_ways: int = ..., backend: Literal["numpy"]) -> Vectorised: ...
+def compile(f: Callable[..., Any], *, max_ways: int = ..., backend: Literal["numpy"]) -> "Vectorised": ...
 @overload
-def compile(f: Callable[..., Any], *, max_ways: int = ..., backend: Literal["numba"]) -> Native: ...
+def compile(f: Callable[..., Any], *, max_ways: int = ..., backend: Literal["numba"]) -> "Native": ...
 def compile(
     f: Callable[..., Any], *, verify: bool = False, max_ways: int = 64, backend: str | None = None
 ) -> "Compiled | Vectorised | Native":
@@ -48,13 +49,20 @@ def compile(
         raise TypeError(
             f"compile() takes a function, not {type(f).__name__}: write compile(f), and then call the result"
         )
+    if backend not in (None, "numpy", "numba") or (verify and backend):
+        raise ValueError(f"backend must be 'numpy', 'numba' or None, without verify, not {backend!r}")
+    # The backends are imported where they are asked for: they would take a third of the time of `import autodiff`.
+    if backend == "numpy":
+        from autodiff.vectorising import Vectorised
+
+        return Vectorised(f, max_ways)
     # Each compiled function is a class of its own: its generated code is `__call__`, with nothing in between.
     made: Compiled = type("Compiled", (Compiled,), {"__doc__": Compiled.__doc__})(f, verify, max_ways)
     if backend is None:
         return made
-    if verify or backend not in ("numpy", "numba"):
-        raise ValueError(f"backend must be 'numpy', 'numba' or None, without verify, not {backend!r}")
-    return Vectorised(f, max_ways) if backend == "numpy" else Native(f, made, max_ways)
+    from autodiff.native import Native
+
+    return Native(f, made, max_ways)
 
 
 class Compiled:
@@ -147,12 +155,13 @@ class Compiled:
         ...     runpy.run_path(str(path))["function"](4.0)
         16.0
         """
-        codes = self._export("saved")
-        text = module(self.__name__, codes)
-        path = pathlib.Path(path)
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
+        from autodiff.saving import module
+
+        text = module(self.__name__, self._export("saved"))
+        unfinished = f"{os.fspath(path)}.unfinished"
+        with open(unfinished, "w", encoding="utf-8") as file:  # noqa: PTH123  (pathlib takes milliseconds to import)
+            file.write(text)
+        os.replace(unfinished, path)  # noqa: PTH105
 
     def _export(self, done: str) -> list[Code]:
         entries = [entry for cache in (self._forward, self._backward) for entry in cache.entries.values()]

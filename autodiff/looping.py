@@ -3,16 +3,14 @@
 With an executor, parts of the batch are computed by its workers.
 """
 
-import pickle
+import os
 import sys
 import time
-import uuid
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from autodiff.arguments import _parameters, _plain, _structure
 from autodiff.codegen import Printer, bare
@@ -299,10 +297,12 @@ class _Spread(_LoopCache):
     def _submit(self, entry: _Part, parts: list[Any]) -> list[Any]:
         """Send the numbers that the code reads and the parts; where that fails, send nothing."""
         if self._sent.source != entry.source:
+            import pickle  # here, since only batches for workers need it
+
             code = entry.export("sent to another process")
             payload = pickle.dumps(Exported(entry.name, [code]))
             read = list(dict.fromkeys(code.leaves.values()))
-            self._sent = _Sent(code.source, uuid.uuid4().hex, payload, read, list(entry.accumulators))
+            self._sent = _Sent(code.source, os.urandom(16).hex(), payload, read, list(entry.accumulators))
             first = payload
         else:
             first = None  # workers have the code; one that does not asks for it
@@ -340,8 +340,7 @@ class _Spread(_LoopCache):
         )
 
 
-@dataclass(frozen=True)
-class _Sent:
+class _Sent(NamedTuple):
     """What workers were sent: code, and the Values whose numbers it reads and whose derivatives it returns."""
 
     source: str

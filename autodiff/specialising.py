@@ -4,14 +4,14 @@ import builtins
 import itertools
 import linecache
 import math
+import re
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff.arguments import (
@@ -27,7 +27,7 @@ from autodiff.arguments import (
 )
 from autodiff.backprop import pull, toposort
 from autodiff.codegen import WORDS, Printer
-from autodiff.exporting import Code, words
+from autodiff.exporting import Code
 from autodiff.primitives import constant
 from autodiff.terms import Ask, Block, Builder, NotDeterministicError, Term
 from autodiff.tracing import Trace, is_number, trace
@@ -41,8 +41,7 @@ Owner = Any  # a `Compiled`; its module comes after this one
 _serial = itertools.count(1)
 
 
-@dataclass(frozen=True)
-class Specialisation:
+class Specialisation(NamedTuple):
     """What one structure of arguments compiled to: ways through the function, operations, and seconds spent."""
 
     arguments: str
@@ -305,7 +304,7 @@ class _Entry:
                 raise TypeError(f"{self.name} for ({self.shape}) runs as it is, without code of its own to be {done}")
             source = self.source
             careful = self.print(f"{self.name}_careful", careful=True) if "return careful(" in source else ""
-            used = words(source + careful)
+            used = set(re.findall(r"\w+", source + careful))  # and words in strings: that does no harm
             objects = {name: x for name, x in self.objects.items() if name in used and x is not math}
             defaults = (None, None) if self.in_loop else _defaults(self.owner.function)
         return Code(self.name, source, careful, objects, defaults, self.shape, bool(self.title))

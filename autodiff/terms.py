@@ -8,7 +8,7 @@ transforms add 0.0 to what they return.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff.primitives import SAFE, WRITTEN_OUT, Custom, Primitive
@@ -55,8 +55,7 @@ class Block:
     outputs: list[Any] | None = None  # the leaves of the result
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(NamedTuple):
     """A question about terms."""
 
     kind: str

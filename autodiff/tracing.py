@@ -6,7 +6,7 @@ which way the function takes, so the generated code has to ask it again at each 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff.trees import leaves, unflatten
@@ -15,8 +15,7 @@ from autodiff.value import Value, _mode_with, _restore
 __all__: list[str] = []
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """One question: what was asked, of which Values and numbers, and the outcome."""
 
     kind: str

@@ -6,10 +6,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from math import isfinite
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from autodiff import primitives as p
 from autodiff.backprop import arrange, sweep, toposort
@@ -19,8 +18,7 @@ from autodiff.primitives import Primitive, constant
 __all__ = ["Value", "affine_layer", "anomaly_detection", "descend", "no_grad"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(NamedTuple):
     """What happens to each new node, where it is more than to be built."""
 
     recording: bool = True
@@ -52,7 +50,7 @@ def _mode_with(*, log: "dict[Value, bool] | None" = None, **changes: Any) -> Ite
     mode = _get_mode() or Mode()
     if log is not None:
         changes["logs"] = (*mode.logs, log)
-    changed = replace(mode, **changes)
+    changed = mode._replace(**changes)
     token = _mode.set(changed)
     try:
         yield

@@ -5,9 +5,8 @@ one example at a time and without compiling, until the one is found.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import autodiff
 from autodiff import Value
@@ -17,8 +16,7 @@ from nn.modules import Module
 __all__ = ["Suspects"]
 
 
-@dataclass(frozen=True)
-class Suspects:
+class Suspects(NamedTuple):
     """What a failed batch was made of.
 
     `model(*example)` predicts and `loss(prediction, *example)` compares, of one row of `examples`; `indices` are the

@@ -2,14 +2,16 @@
 
 A file is written beside its name first and then takes its place in one step, so that a program that is killed while
 it writes leaves the file of before. A checksum tells a file that was cut off or changed from one that is whole.
+
+json, hashlib and pathlib are imported where they are needed: `import nn` need not wait for them.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["load", "save"]
 
@@ -37,6 +39,9 @@ def save(thing: Stateful, path: str | os.PathLike[str]) -> None:
     >>> again.state_dict() == neuron.state_dict()
     True
     """
+    import json
+    from pathlib import Path
+
     text = json.dumps(thing.state_dict())
     head = json.dumps({"format": FORMAT, "sha256": _digest(text)})
     _replace(Path(path), f'{head[:-1]}, "state": {text}}}\n')
@@ -55,6 +60,8 @@ def load(thing: Stateful, path: str | os.PathLike[str]) -> None:
     ...
     ValueError: neuron.json is damaged: it is not JSON from character 132 on
     """
+    from pathlib import Path
+
     state = _read(Path(path))
     try:
         thing.load_state_dict(state)
@@ -63,7 +70,9 @@ def load(thing: Stateful, path: str | os.PathLike[str]) -> None:
         raise
 
 
-def _read(path: Path) -> Any:
+def _read(path: "Path") -> Any:
+    import json
+
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -80,10 +89,12 @@ def _read(path: Path) -> Any:
 
 
 def _digest(text: str) -> str:
+    import hashlib
+
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: "Path", text: str) -> None:
     """Write a file so that at any time its name leads to the old content or the new, never to a part."""
     part = path.with_name(f"{path.name}.part")
     with part.open("w", encoding="utf-8") as file:

@@ -1,17 +1,15 @@
 """Training as something to loop over: one record per epoch, computed when the loop asks for it."""
 
-import logging
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import fsum, inf, isfinite
 from operator import attrgetter
-from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import autodiff
 from autodiff import Value
@@ -24,10 +22,10 @@ from nn.modules import Dropout, Module, masks_from
 from nn.optimisers import Optimiser, clip_grad_norm
 from nn.storage import load, save
 
-__all__ = ["Callback", "Epoch", "Training", "fit"]
+if TYPE_CHECKING:
+    import logging
 
-logger = logging.getLogger("nn")
-logger.addHandler(logging.NullHandler())
+__all__ = ["Callback", "Epoch", "Training", "fit"]
 
 
 Callback = Callable[[Epoch], Any]
@@ -134,7 +132,7 @@ def fit(
     if executor is not None and not settings.compiled:
         raise ValueError("executor= sends compiled code to its workers: it needs a model and a fit() that are compiled")
     training = Training(model, optimiser, examples, held_out, settings, list(callbacks))
-    if path is not None and resume and path.exists():
+    if path is not None and resume and os.path.exists(path):  # noqa: PTH110  (pathlib is slow to import)
         training.resume(path)
     return training
 
@@ -142,8 +140,7 @@ def fit(
 Examples = tuple[Sequence[Any], Sequence[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
+class _Settings(NamedTuple):
     """What `fit` was told, checked and completed."""
 
     loss: Loss
@@ -155,7 +152,7 @@ class _Settings:
     patience: int | None
     clip_norm: float | None
     progress: bool
-    checkpoint: Path | None
+    checkpoint: str | None
     checkpoint_every: int
     executor: Any
     chunks: int
@@ -268,7 +265,7 @@ class Training:
         self.records.append(record)
         if record.validation_loss is not None and record.validation_loss < self._best.loss:
             self._best = _Best(record.validation_loss, record.epoch, self._latest)
-        logger.info("epoch %d: loss %.6g", record.epoch, record.loss)
+        _logger().info("epoch %d: loss %.6g", record.epoch, record.loss)
         answers = [callback(record) for callback in self._callbacks]  # first all of them, then: any?
         self._stopped = any(answers)
         ended = self._is_over()
@@ -290,7 +287,7 @@ class Training:
 
     def _interrupt(self) -> None:
         self.interrupted = True
-        logger.warning("interrupted after %d epochs", len(self.records))
+        _logger().warning("interrupted after %d epochs", len(self.records))
         self._set_numbers(self._best.parameters or self._latest)
 
     def _numbers(self) -> list[float]:
@@ -396,7 +393,7 @@ class Training:
             "parameters": self._latest,
             "optimiser": self.optimiser.state_dict(),
             "generators": [rng.getstate() for rng in self._generators()],
-            "best": asdict(self._best) if self._best.parameters else None,
+            "best": self._best._asdict() if self._best.parameters else None,
             "records": [asdict(record) for record in self.records],
             "stopped": self._stopped,
         }
@@ -465,8 +462,7 @@ _GRAD = attrgetter("grad")
 _NOT_IN_BAR = ("epoch", "seconds")
 
 
-@dataclass(frozen=True, slots=True)
-class _Best:
+class _Best(NamedTuple):
     """The lowest validation loss so far, and the parameters of that epoch."""
 
     loss: float
@@ -628,7 +624,7 @@ def _progress_bar(epochs: int, done: int) -> Any:
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        logger.warning('no progress bar: pip install "chainrule[progress]" brings tqdm')
+        _logger().warning('no progress bar: pip install "chainrule[progress]" brings tqdm')
         return _NoBar()
     return tqdm(total=epochs, initial=done, unit="epoch")
 
@@ -648,16 +644,26 @@ class _NoBar:
         """Show nothing."""
 
 
-def _checked_path(checkpoint: str | os.PathLike[str] | None, resume: bool) -> Path | None:
+def _logger() -> "logging.Logger":
+    import logging  # here, since it is slow to import
+
+    logger = logging.getLogger("nn")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return logger
+
+
+def _checked_path(checkpoint: str | os.PathLike[str] | None, resume: bool) -> str | None:
     if checkpoint is None:
         if resume:
             raise ValueError("resume=True needs the file to go on from: give checkpoint=")
         return None
-    path = Path(checkpoint)
-    if path.exists() and not resume:
+    path = os.fspath(checkpoint)
+    if os.path.exists(path) and not resume:  # noqa: PTH110
         raise FileExistsError(f"{path} is there already: give resume=True to go on from it, or remove it")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} for the checkpoint {path.name}")
+    folder, name = os.path.split(path)
+    if not os.path.isdir(folder or os.curdir):  # noqa: PTH112
+        raise FileNotFoundError(f"there is no folder {folder} for the checkpoint {name}")
     return path
 
 

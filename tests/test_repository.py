@@ -39,6 +39,7 @@ AUTODIFF_ORDER = [
     "arguments",
     "specialising",
     "looping",
+    "saving",
     "compiling",
     "replaying",
     "drawing",
@@ -123,6 +124,20 @@ def test_importing_the_engine_takes_the_standard_library_only(path: Path) -> Non
     at_import = {ast.dump(node, include_attributes=True) for node in outermost(ast.parse(path.read_text("utf-8")))}
     asked = {name.split(".")[0] for node, name in imports(path) if ast.dump(node, include_attributes=True) in at_import}
     assert asked <= set(sys.stdlib_module_names) | {"autodiff"}
+
+
+def test_importing_waits_for_nothing_that_few_need() -> None:
+    """Backends, saving and what they import in turn cost more than all the rest together."""
+    heavy = ["vectorising", "native", "rolling", "backends", "saving", "precise"]
+    code = f"import autodiff, nn, sys; print(*[m for m in {[f'autodiff.{m}' for m in heavy]!r} if m in sys.modules])"
+    code += "; print(*[m for m in 'json hashlib logging pathlib pickle uuid'.split() if m in sys.modules])"
+    shown = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.split() == []
 
 
 @pytest.mark.parametrize("path", modules("nn"), ids=lambda path: path.stem)
