@@ -133,7 +133,11 @@ def is_done(times: list[float], settings: Settings) -> bool:
 
 
 def calibrate(run: Callable[[], Any], seconds: float, clock: Clock) -> int:
-    """Find how many calls fill a slot; the calls made here warm up caches and specialising interpreters."""
+    """Find how many calls fill a slot; the calls made here warm up caches and specialising interpreters.
+
+    The first call does not count: engines that prepare a function do so then, and that may take many slots.
+    """
+    run()
     calls = 1
     while (elapsed := slot(run, calls, clock) * calls) < seconds / 4:
         calls *= 2
