@@ -6,7 +6,7 @@ its children, of the child's error signal times the child's local derivative: th
 An edge whose error signal or local derivative is exactly 0 passes nothing on, even next to an infinity.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from math import isfinite
 from typing import Any
 
@@ -32,8 +32,10 @@ def toposort(*roots: Node, stop: Iterable[Node] = ()) -> list[Node]:
     return leaves + interior
 
 
-def arrange(*roots: Node, stop: Iterable[Node] = ()) -> tuple[list[Node], list[Node]]:
-    """List the leaves (and what is in `stop`), and apart from them all other nodes, parents before children.
+def arrange(
+    *roots: Node, stop: Iterable[Node] = (), within: Container[Node] | None = None
+) -> tuple[list[Node], list[Node]]:
+    """List the leaves (and what is in `stop` or not `within`), and apart from them all others, parents before children.
 
     >>> from autodiff import Value
     >>> y = Value(2.0) * 3.0
@@ -42,7 +44,11 @@ def arrange(*roots: Node, stop: Iterable[Node] = ()) -> tuple[list[Node], list[N
     """
     leaves: list[Node] = []
     interior: list[Node] = []
-    stopped, seen = set(stop), set()
+    known = set(stop) if within is None else within
+    ends = within is None  # whether nodes that are known, or that are not, are where to stop
+    seen: set[Node] = set()
+    repeated = False
+    layers: set[int] = set()  # tuples of inputs that several nodes share: the first has seen to them for all
     stack: list[Node] = list(reversed(roots))
     while stack:
         node = stack.pop()
@@ -52,30 +58,33 @@ def arrange(*roots: Node, stop: Iterable[Node] = ()) -> tuple[list[Node], list[N
         if node in seen:
             continue
         seen.add(node)
-        if node._primitive is None or node in stopped:
+        if node._primitive is None or (node in known) is ends:
             leaves.append(node)
             continue
         stack += (node, None)
         left, right = node._left, node._right
         if type(left) is tuple:
             own = node._y
-            fresh = own if seen.isdisjoint(own) else [arg for arg in own if arg not in seen]
-            if any([arg._primitive for arg in fresh]):  # noqa: C419  (a generator would take twice as long)
+            if any([arg._primitive for arg in own]):  # noqa: C419  (a generator would take twice as long)
                 if right:  # back to the order of the arguments: floats are added up in it
-                    fresh, right = [arg for arg in left if arg not in seen and type(arg) is not float], ()
-                stack += [arg for arg in fresh if arg._primitive is not None]
-                fresh = [arg for arg in fresh if arg._primitive is None]
+                    own, right = [arg for arg in left if type(arg) is not float], ()
+                stack += [arg for arg in own if arg._primitive is not None and arg not in seen]
+                own = [arg for arg in own if arg._primitive is None]
             # Leaves have no parents to wait for: they are listed at once.
-            known = len(seen)
-            seen.update(fresh)
-            leaves += fresh if len(seen) - known == len(fresh) else dict.fromkeys(fresh)
-            stack += [arg for arg in right if arg not in seen]
+            before = len(seen)
+            seen.update(own)
+            if len(seen) > before:
+                leaves += own
+                repeated = repeated or len(seen) < before + len(own)
+            if right and id(right) not in layers:
+                layers.add(id(right))
+                stack += [arg for arg in right if arg not in seen]
             continue
         if type(left) is not float and left not in seen:
             stack.append(left)
         if type(right) is not float and right not in seen:
             stack.append(right)
-    return leaves, interior
+    return list(dict.fromkeys(leaves)) if repeated else leaves, interior
 
 
 def sweep(order: list[Node]) -> None:
@@ -108,7 +117,7 @@ def sweep(order: list[Node]) -> None:
                 node._left.grad += signal * local
         elif type(node._left) is tuple:
             args = node._left
-            pairs = zip(args, primitive.locals(node._data, node._x), strict=True)
+            pairs = zip(args, primitive.locals(node._data, node._x))  # noqa: B905  (`locals` sees to the lengths)
             if len(node._y) + len(node._right) == len(args) and isfinite(signal):  # adding 0 * signal changes nothing
                 for arg, local in pairs:
                     arg.grad += signal * local

@@ -420,7 +420,7 @@ class _Writer:
                     texts[symbols[x]] = self._symbol(x)
                 args.append(symbols.get(x, number) if isinstance(x, Value) else number)
             assert inner.primitive is not None
-            symbols[inner] = p.TEXTBOOK.get(inner.primitive.name, inner.primitive).apply(tuple(args))
+            symbols[inner] = p.TEXTBOOK.get(inner.primitive.name, inner.primitive)(*args)
         texts[symbols[node]] = self._symbol(node)
         inputs = [symbols[x] for x in self.named if x in symbols and x is not node]
         found = pull(toposort(symbols[node], stop=inputs), {symbols[node]: 1.0}, inputs)

@@ -28,7 +28,7 @@ def sum(values: Iterable[Any]) -> Any:  # shadows the builtin on purpose: `autod
     >>> sum([0.1, 0.2, 0.3])
     0.6000000000000001
     """
-    return p.total.apply(tuple(values))
+    return p.total(*values)
 
 
 def dot(ws: Iterable[Any], xs: Iterable[Any]) -> Any:
@@ -39,7 +39,7 @@ def dot(ws: Iterable[Any], xs: Iterable[Any]) -> Any:
     """
     ws, xs = tuple(ws), tuple(xs)
     _check_lengths("dot", ws, xs)
-    return p.dot_product.apply((*ws, *xs))
+    return p.dot_product(*ws, *xs)
 
 
 def sum_of_squares(xs: Iterable[Any]) -> Any:
@@ -48,7 +48,7 @@ def sum_of_squares(xs: Iterable[Any]) -> Any:
     >>> sum_of_squares([3.0, 4.0])
     25.0
     """
-    return p.sum_of_squares.apply(tuple(xs))
+    return p.sum_of_squares(*xs)
 
 
 def affine(ws: Iterable[Any], xs: Iterable[Any], b: Any) -> Any:
@@ -59,7 +59,7 @@ def affine(ws: Iterable[Any], xs: Iterable[Any], b: Any) -> Any:
     """
     ws, xs = tuple(ws), tuple(xs)
     _check_lengths("affine", ws, xs)
-    return p.affine_map.apply((*ws, *xs, b))
+    return p.affine_map(*ws, *xs, b)
 
 
 def logsumexp(xs: Iterable[Any]) -> Any:

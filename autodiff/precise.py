@@ -23,7 +23,7 @@ class UnknownError(TypeError):
 
 
 def _operands(primitive: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    return (lambda x, y: primitive.apply((x, y))), (lambda y, x: primitive.apply((x, y)))
+    return (lambda x, y: primitive(x, y)), (lambda y, x: primitive(x, y))
 
 
 def _comparison(name: str) -> Callable[["Precise", Any], bool]:
@@ -39,7 +39,7 @@ class Precise:
         self.library = library
 
     def apply_primitive(self, primitive: Primitive, args: tuple[Any, ...]) -> "Precise":
-        """Apply a primitive at many digits: what `Primitive.apply` asks of any number that is no float."""
+        """Apply a primitive at many digits: what a `Primitive` asks of any number that is no float."""
         inputs = [x if isinstance(x, Precise) else self.library.number(x) for x in args]
         known = self.library.function(primitive)
         result: Any
@@ -113,6 +113,8 @@ class Library:
             return found
         if home == special.__name__:
             return self.special[name]  # type: ignore[no-any-return]
+        if value is operator.floordiv:  # which numbers of mpmath have from 1.4 on
+            return lambda x, y: self.mp.nint((x - x % y) / y)
         return value if home == operator.__name__ or home == "_operator" else None
 
     def _math(self) -> SimpleNamespace:

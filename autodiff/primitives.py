@@ -96,26 +96,33 @@ class Primitive:
         return tuple(rule(out, *args) if callable(rule) else rule for rule in self.derivatives)
 
     def __call__(self, *args: Any) -> Any:
-        """Apply to floats, giving a float, or to Values, giving a Value."""
+        """Apply to floats, giving a float, or to Values, giving a Value.
+
+        An error of the arithmetic keeps its type, and names the operation and its arguments.
+
+        >>> exp(0.0)
+        1.0
+        >>> exp(1000.0)
+        Traceback (most recent call last):
+        ...
+        OverflowError: exp(1000.0): math range error
+        """
         if len(args) != self.arity and self.arity is not None:
             args += self.defaults[len(args) - self.arity :] if len(args) < self.arity else ()
             if len(args) != self.arity:
                 raise TypeError(f"{self.name}() takes {self.arity} arguments, not {len(args)}")
-        return self.apply(args)
-
-    def apply(self, args: tuple[Any, ...]) -> Any:
-        """Apply to a tuple of arguments, of the right number.
-
-        >>> add.apply((1.0, 2.0))
-        3.0
-        """
+        floats = True
         for arg in args:
             if type(arg) is not float:
                 record = getattr(arg, "apply_primitive", None)  # a Value knows how to record itself
                 if record is not None:
                     return record(self, args)
-        inputs = tuple([x if type(x) is float else self.constant(i, x) for i, x in enumerate(args, 1)])
-        return self.evaluate(inputs, args)
+                floats = False
+        inputs = args if floats else tuple(self.constant(i, x) for i, x in enumerate(args, 1))
+        try:
+            return self.value(*inputs)
+        except (ArithmeticError, ValueError) as error:
+            raise self.explain(error, inputs, args) from error
 
     def constant(self, i: int, x: Any) -> float:
         """Convert argument number i to a float.
@@ -132,19 +139,6 @@ class Primitive:
         '{} + {}'
         """
         return self.source
-
-    def evaluate(self, inputs: tuple[float, ...], args: tuple[Any, ...]) -> float:
-        """Compute the value on floats; an error keeps its type and names the operation and its arguments.
-
-        >>> exp.evaluate((1000.0,), (1000.0,))
-        Traceback (most recent call last):
-        ...
-        OverflowError: exp(1000.0): math range error
-        """
-        try:
-            return self.value(*inputs)
-        except (ArithmeticError, ValueError) as error:
-            raise self.explain(error, inputs, args) from error
 
     def explain(self, error: Exception, inputs: tuple[float, ...], args: tuple[Any, ...]) -> Exception:
         """Return an error of the same type that names this operation, its arguments and their labels."""
@@ -191,8 +185,12 @@ class Kernel(Primitive):
         >>> total.locals(3.0, (1.0, 2.0))
         (1.0, 1.0)
         """
-        found = self._all_derivatives(out, *args)
-        return found if type(found) is tuple else tuple(found)
+        found = tuple(self._all_derivatives(out, *args))
+        if len(found) != len(args):
+            raise ValueError(
+                f"{self.name} of {len(args)} arguments has {len(found)} local derivatives: one is due for each"
+            )
+        return found
 
 
 class Custom(Kernel):

@@ -1,10 +1,11 @@
 """The scalar functions that `math` lacks, on plain floats.
 
 Each takes and returns floats, is accurate over its whole range, and raises where `math` would.
-This module imports `math` alone: an exported function carries a copy of what it needs.
+For its values this module needs `math` alone: an exported function carries a copy of what it needs.
 """
 
 import math
+from collections.abc import Sequence
 from math import inf, nan, pi
 
 __all__: list[str] = []  # The table in `primitives` gives these functions their public names.
@@ -456,26 +457,22 @@ def total(*xs: float) -> float:
     return result
 
 
+def weighted_sum(ws: Sequence[float], xs: Sequence[float], b: float = -0.0) -> float:
+    """Add up the products of weights and numbers from left to right, then b. To add -0.0 changes nothing."""
+    result = -0.0
+    for w, x in zip(ws, xs):  # noqa: B905  (to compare the lengths would take as long as eight products)
+        result += w * x
+    return result + b
+
+
 def dot(*args: float) -> float:
     """Add up the products of the first half of the arguments with the second half."""
-    n = len(args) // 2
-    if not n:
-        return 0.0
-    result = args[0] * args[n]
-    for i in range(1, n):
-        result += args[i] * args[n + i]
-    return result
+    return weighted_sum(args, args[len(args) // 2 :]) if args else 0.0
 
 
 def affine(*args: float) -> float:
     """Add up the products of n weights and n inputs, then the last argument, the bias."""
-    n = len(args) // 2
-    if not n:
-        return args[0]
-    result = args[0] * args[n]
-    for i in range(1, n):
-        result += args[i] * args[n + i]
-    return result + args[-1]
+    return weighted_sum(args, args[len(args) // 2 : -1], args[-1])
 
 
 def sum_of_squares(*xs: float) -> float:

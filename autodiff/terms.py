@@ -90,8 +90,12 @@ class Symbol:
     def __init__(self, builder: "Builder", operand: Operand) -> None:
         self.builder, self.operand = builder, operand
 
-    def __add__(self, other: "Symbol") -> "Symbol":
-        return Symbol(self.builder, self.builder.operation(p.add, (self.operand, other.operand)))
+    def __add__(self, other: "Symbol | float") -> "Symbol":
+        number = other.operand if isinstance(other, Symbol) else other
+        return Symbol(self.builder, self.builder.operation(p.add, (self.operand, number)))
+
+    def __radd__(self, number: float) -> "Symbol":
+        return Symbol(self.builder, self.builder.operation(p.add, (number, self.operand)))
 
     def __mul__(self, other: "Symbol") -> "Symbol":
         return Symbol(self.builder, self.builder.operation(p.mul, (self.operand, other.operand)))
@@ -272,6 +276,9 @@ def _rewrite_neg(b: Builder, x: Operand) -> Operand | None:
 
 
 def _rewrite_add(b: Builder, x: Operand, y: Operand) -> Operand | None:
+    for one, other in ((x, y), (y, x)):
+        if repr(one) == "-0.0":  # unlike 0.0, which turns -0.0 into itself
+            return other
     if isinstance(y, Term) and y.primitive is p.neg:
         return b.operation(p.sub, (x, y.args[0]))
     if isinstance(x, Term) and x.primitive is p.neg:

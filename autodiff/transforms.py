@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any
 
 from autodiff import primitives as p
-from autodiff.backprop import pull, push, sweep, toposort
+from autodiff.backprop import arrange, pull, push, sweep, toposort
 from autodiff.primitives import Custom, constant
 from autodiff.trees import children, leaves, tree_map, unflatten
 from autodiff.value import Value, _accumulating, _get_mode, _is_traced, _mode_with, _node, _serial
@@ -435,15 +435,15 @@ def _examples(name: str, columns: tuple[Any, ...]) -> list[tuple[Any, ...]]:
 
 def _add_derivatives(output: Value, created: dict[Value, bool], sums: dict[Value, float]) -> None:
     """Sweep the graph of one example, and add what reaches the Values from outside to their sums."""
-    order = toposort(output, stop=_captured(created, []) if output in created else [output])
-    outside = [node for node in order if node not in created]
+    leaves, interior = arrange(output, within=created)
+    outside = [node for node in leaves if node not in created]
     with _accumulating:
         before = [node.grad for node in outside]
         try:
-            for node in order:
+            for node in [*leaves, *interior]:
                 node.grad = 0.0
             output.grad = 1.0
-            sweep([node for node in order if node in created])
+            sweep(interior)
             for node in outside:
                 sums[node] = sums.get(node, 0.0) + node.grad
         finally:

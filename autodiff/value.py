@@ -14,6 +14,7 @@ from autodiff import primitives as p
 from autodiff.backprop import arrange, sweep, toposort
 from autodiff.kernels import affine
 from autodiff.primitives import Primitive, constant
+from autodiff.special import weighted_sum
 
 __all__ = ["Value", "affine_layer", "anomaly_detection", "descend", "no_grad"]
 
@@ -140,21 +141,25 @@ def _label(arg: Any) -> str:
     return getattr(arg, "label", "")
 
 
-def _node(primitive: Primitive, data: float, args: tuple[Any, ...], inputs: tuple[float, ...]) -> "Value":
+def _node(
+    primitive: Primitive, data: float, args: tuple[Any, ...], inputs: tuple[float, ...], all_values: bool = False
+) -> "Value":
     """Build an interior node."""
-    node = _restore(data, 0.0, "", primitive, args, inputs)
+    node = _restore(data, 0.0, "", primitive, args, inputs, all_values)
     mode = _get_mode()
     return node if mode is None else _observe(node, mode)
 
 
-def _restore(data: float, grad: float, label: str, primitive: Any, args: Any, inputs: Any) -> "Value":
-    """Build a node from its parts."""
+def _restore(
+    data: float, grad: float, label: str, primitive: Any, args: Any, inputs: Any, all_values: bool = False
+) -> "Value":
+    """Build a node from its parts; `all_values` saves looking for floats among many arguments."""
     node = _new(Value)
     node._data, node.grad, node.label, node._primitive = data, grad, label, primitive
     node._left = node._right = node._x = node._y = 0.0
     if len(args) > 2 or (primitive is not None and primitive.arity is None):
         node._left, node._x, node._right = args, inputs, ()
-        node._y = args if float not in map(type, args) else tuple([arg for arg in args if type(arg) is not float])
+        node._y = args if all_values else tuple([arg for arg in args if type(arg) is not float])
     elif args:
         node._left, node._x = args[0], inputs[0]
         if len(args) == 2:
@@ -217,10 +222,14 @@ def _operands(primitive: Primitive) -> tuple[Callable[["Value", Any], "Value"], 
 def _method(primitive: Primitive) -> Callable[..., "Value"]:
     """Make a method of a primitive of one or more arguments."""
 
-    def method(self: "Value", *args: Any) -> "Value":
+    def unary(self: "Value") -> "Value":
+        return self.apply_primitive(primitive, (self,))
+
+    def general(self: "Value", *args: Any) -> "Value":
         result: Value = primitive(self, *args)
         return result
 
+    method: Callable[..., Value] = unary if primitive.arity == 1 else general
     method.__name__ = primitive.name
     method.__doc__ = primitive.__doc__
     return method
@@ -407,17 +416,20 @@ class Value:
             node._right = node._y = 0.0
             mode = _get_mode()
             return node if mode is None else _observe(node, mode)
-        try:
+        kinds = {*map(type, args)}
+        all_values = kinds == {Value}
+        if all_values:  # a penalty on all parameters, say
+            inputs = tuple([arg._data for arg in args])
+        else:
+            if not kinds <= {Value, float}:
+                args = tuple([x if isinstance(x, Value) else primitive.constant(i, x) for i, x in enumerate(args, 1)])
             inputs = tuple([arg if type(arg) is float else arg._data for arg in args])
-        except AttributeError:  # numbers of other types among them
-            args = tuple(arg if isinstance(arg, Value) else primitive.constant(i, arg) for i, arg in enumerate(args, 1))
-            inputs = tuple([arg if type(arg) is float else arg._data for arg in args])
         try:
-            data = primitive.evaluate(inputs, args)
-        except (ArithmeticError, ValueError):
+            data = primitive.value(*inputs)
+        except (ArithmeticError, ValueError) as error:
             _note("raised", (self,), primitive.name)
-            raise
-        return _node(primitive, data if type(data) is float else float(data), args, inputs)
+            raise primitive.explain(error, inputs, args) from error
+        return _node(primitive, data if type(data) is float else float(data), args, inputs, all_values)
 
     # ---- operators
 
@@ -609,29 +621,25 @@ def affine_layer(W: Iterable[Iterable[Any]], x: Iterable[Any], b: Iterable[Any])
     >>> affine_layer([[Value(1.0), Value(2.0)], [Value(0.0), Value(3.0)]], [3.0, 4.0], [0.5, Value(0.0)])
     [Value(data=11.5, grad=0.0), Value(data=12.0, grad=0.0)]
     """
-    x = tuple(x)
+    rows, x, b = [tuple(row) for row in W], tuple(x), tuple(b)
     try:
         numbers = [arg if type(arg) is float else arg._data for arg in x]
-    except AttributeError:  # ints, say: leave it to `affine`
-        numbers = []
+        weights = [[arg._data for arg in row] for row in rows]
+        offsets = [arg._data for arg in b]
+    except AttributeError:  # floats among the parameters, say
+        weights = []
+    if not x or {*map(len, weights)} != {len(x)}:
+        return [affine(row, x, bias) for row, bias in zip(rows, b, strict=True)]
     shared = tuple([arg for arg in x if type(arg) is not float])
-    simple = len(numbers) == len(x) > 0 and _get_mode() is None
+    mode = _get_mode()
     nodes = []
-    for row, bias in zip(W, b, strict=True):
-        own = (*row, bias)
-        try:
-            weights = [arg._data for arg in own] if simple and len(own) == len(x) + 1 else ()
-        except AttributeError:
-            weights = ()
-        if not weights:
-            nodes.append(affine(own[:-1], x, bias))
-            continue
-        offset = weights.pop()
+    for row, bias, ws, offset in zip(rows, b, weights, offsets, strict=True):
         node = _new(Value)
-        node._x = (*weights, *numbers, offset)
-        node._data, node.grad, node.label, node._primitive = p.affine_map.value(*node._x), 0.0, "", p.affine_map
-        node._left, node._right, node._y = (*own[:-1], *x, bias), shared, own
-        nodes.append(node)
+        node._data = weighted_sum(ws, numbers, offset)  # as `affine`, which would have to take them apart again
+        node.grad, node.label, node._primitive = 0.0, "", p.affine_map
+        node._left, node._x = (*row, *x, bias), (*ws, *numbers, offset)
+        node._right, node._y = shared, (*row, bias)
+        nodes.append(node if mode is None else _observe(node, mode))
     return nodes
 
 

@@ -440,6 +440,7 @@ class _Fields:
         self.kernel: _Code | None = None
         self.careful: _Code | None = None
         self.doubtful: list[int] = []
+        self.learning = True  # whether a new way is traced, rather than run point by point
         self.lock = threading.RLock()
 
     # ---- learning
@@ -504,13 +505,14 @@ class _Fields:
         return _Code(self.np, space[name], captured)
 
     def unseen(self, *live: Any) -> tuple[Any, ...]:
-        """Deal with points that take a way which no trace took: learn it, or run f if there are too many."""
+        """Deal with points that take a way which no trace took: learn it; run f if it raises or there are too many."""
         points = live[: len(self.names)]
-        if self.builder.ways < self.owner.max_ways:
+        if self.learning and self.builder.ways < self.owner.max_ways:
             raise _UnseenError(points)
-        rows = zip(*self.np.broadcast_arrays(*points), strict=True)
+        arrays = self.np.broadcast_arrays(*points)
+        rows = zip(*(x.reshape(-1) for x in arrays), strict=True)
         results = [numeric([*_plain_leaves(self.one(row))]) for row in rows]
-        return tuple(self.np.array(column) for column in zip(*results, strict=True))
+        return tuple(self.np.array(column).reshape(arrays[0].shape) for column in zip(*results, strict=True))
 
     def one(self, row: Iterable[Any]) -> Any:
         """Evaluate f at one point, on Values, as a trace does; nan where it raises."""
@@ -566,6 +568,7 @@ class _Fields:
             full = places[0].shape
             pieces = [self.np.broadcast_to(x, full).reshape(-1) if x.ndim else x for x in pieces]
             places = [x.reshape(-1) for x in places]
+        self.learning = True
         while True:
             assert self.kernel is not None
             try:
@@ -573,7 +576,10 @@ class _Fields:
                 break
             except _UnseenError as error:
                 with self.lock:
-                    self.learn(error.points)
+                    try:
+                        self.learn(error.points)
+                    except (ArithmeticError, ValueError):  # f raises on all of this way, as far as was tried
+                        self.learning = False
         for place, result in zip(places, results, strict=True):
             place[...] = result
         suspects = [places[i] for i in self.doubtful]

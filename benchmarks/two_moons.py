@@ -83,15 +83,15 @@ def layers_of_array(flat: Any) -> list[tuple[Any, Any]]:
 
 
 def eager(task: Task, rate: float) -> tuple[Step, Callable[[], Any]]:
-    """Build and sweep one graph an example."""
+    """Build and sweep one graph of all examples, as micrograd's demonstration does."""
     network = model()
     parameters = network.parameters()
     optimiser = nn.SGD(parameters, rate)
-    mean_loss = autodiff.batch_mean(lambda x, y: nn.hinge(network(x), y))
 
     def step() -> float:
+        losses = [nn.hinge(network(x), y) for x, y in zip(task.rows, task.targets, strict=True)]
+        loss = autodiff.sum(losses) * (1.0 / len(losses)) + ALPHA * nn.l2_penalty(parameters)
         optimiser.zero_grad()
-        loss = mean_loss(task.rows, task.targets) + ALPHA * nn.l2_penalty(parameters)
         loss.backward()
         optimiser.step()
         value: float = loss.data

@@ -68,8 +68,8 @@ def measure(workshop: Workshop, *contestants: Contestant, **settings: Any) -> Co
 
 def test_the_median_over_the_rounds_counts() -> None:
     workshop = Workshop()
-    # calibrating takes the first call; rounds of one call follow
-    column = measure(workshop, workshop.contestant("a", 1.0, 5.0, 1.0, 90.0), rounds=3, slot=1.0, slow=inf)
+    # preparing takes the first call, calibrating the second; rounds of one call follow
+    column = measure(workshop, workshop.contestant("a", 7.0, 1.0, 5.0, 1.0, 90.0), rounds=3, slot=1.0, slow=inf)
     assert column.seconds["a"] == [5.0, 1.0, 90.0]
     assert column.median("a") == 5.0
 
@@ -78,8 +78,8 @@ def test_all_take_turns_and_the_order_alternates() -> None:
     workshop = Workshop()
     everyone = [workshop.contestant(name, 1.0) for name in "abc"]
     measure(workshop, *everyone, rounds=3, slot=1.0, slow=inf)
-    calibration, rounds = workshop.log[:3], workshop.log[3:]
-    assert calibration == ["a", "b", "c"]
+    calibration, rounds = workshop.log[:6], workshop.log[6:]
+    assert calibration == ["a", "a", "b", "b", "c", "c"]
     assert rounds == ["a", "b", "c", "c", "b", "a", "a", "b", "c"]
 
 
@@ -87,8 +87,14 @@ def test_a_slot_is_filled_with_calls() -> None:
     workshop = Workshop()
     column = measure(workshop, workshop.contestant("a", 2.0**-10), rounds=1, slot=1.0)
     assert column.seconds["a"] == [2.0**-10]
-    calls = 2**10 + sum(2**k for k in range(9))  # one slot, and calibrating up to a quarter of one
+    calls = 2**10 + sum(2**k for k in range(9)) + 1  # one slot, calibrating up to a quarter of one, and the first call
     assert len(workshop.log) == calls
+
+
+def test_a_first_call_that_prepares_does_not_leave_a_slot_empty() -> None:
+    workshop = Workshop()
+    measure(workshop, workshop.contestant("a", 100.0, 2.0**-10), rounds=1, slot=1.0)
+    assert len(workshop.log) > 2**10
 
 
 def test_slow_contestants_get_fewer_rounds() -> None:

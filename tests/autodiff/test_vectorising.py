@@ -112,6 +112,16 @@ def test_programs_give_at_every_point_what_they_give_there(program: Any, points:
                 assert agree(found, right, 1e-11) or abs(found - right) <= 1e-12 * size, (i, one)
 
 
+@pytest.mark.parametrize("f", [lambda x: x if x > 0.0 else 1.0 / (x - x), lambda x: x if x > 0.0 else ad.log(x)])
+def test_a_branch_on_which_f_raises_is_nan_there_and_nowhere_else(f: Any) -> None:
+    fast = compile(value_and_grad(f), backend="numpy")
+    value, slope = fast(np.array([2.0, -1.0, 3.0, -2.0]))
+    np.testing.assert_array_equal(value, [2.0, np.nan, 3.0, np.nan])
+    np.testing.assert_array_equal(slope, [1.0, np.nan, 1.0, np.nan])
+    assert np.isnan(fast(-5.0)[0])
+    assert fast(5.0) == (5.0, 1.0)
+
+
 # ---- shapes
 
 
