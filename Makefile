@@ -24,8 +24,9 @@ demo: $(VENV)/has-demo  ## train on Iris and two moons, write pictures to out/ (
 test: $(VENV)/has-test  ## run the tests and doctests, measure coverage (ARGS="-k name" to choose)
 	@$(PY) -m pytest -n 2 -m "not slow" --cov --cov-report=term --cov-fail-under=$(MINIMUM_COVERAGE) $(ARGS)
 
+# The variable lets scikit-learn check what estimators do with arrays of other libraries, too.
 slow: $(VENV)/has-test  ## run the tests that take long: large graphs, browsers, scikit-learn's rules
-	@$(PY) -m pytest -n 2 -m slow $(ARGS)
+	@SCIPY_ARRAY_API=1 $(PY) -m pytest -n 2 -m slow $(ARGS)
 
 versions:  ## run all tests on every Python of VERSIONS (PYTHON312=/path/to/python3.12 if it is not on the PATH)
 	@$(PYTHON) -m tests.versions $(VERSIONS) -- $(ARGS)

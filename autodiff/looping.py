@@ -58,6 +58,7 @@ class _Loop(_Entry):
             names = [f"x{i}" for i in range(len(example))]
         self.variables = [self.names.fresh(name) for name in names]
         self.columns = [self.names.fresh(f"{name}s") for name in self.variables]
+        self.count = self.names.fresh("count")
         self.parameters = self.passed = ", ".join(self.columns)
         self.layout.wrong = f"return other({self.passed})"
         self.accumulators: dict[Value, str] = {}
@@ -136,12 +137,17 @@ class _Loop(_Entry):
 
     def after_loop(self, printer: Printer) -> list[str]:
         """Print what comes after the loop."""
-        scale = f" / len({self.columns[0]})" if self.kind_of_batch == "batch_mean" else ""
+        count = f"len({self.columns[0]})"
         lines = []
         if any(printer.suspects.values()):
             value = any(b.outputs[0] in found for b, found in printer.suspects.items() if found and b.outputs)
             lines += self.suspicion(printer, ["total"] * value + list(self.accumulators.values()))
-        return [*lines, *self.end(scale)]
+        if self.kind_of_batch != "batch_mean":
+            return [*lines, *self.end("")]
+        if self.accumulators:
+            lines.append(f"{self.count} = {count}")
+            count = self.count
+        return [*lines, *self.end(f" / {count}")]
 
     def end(self, scale: str) -> list[str]:
         """Print what becomes of the sums."""
