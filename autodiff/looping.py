@@ -145,7 +145,7 @@ class _Loop(_Entry):
         if self.kind_of_batch != "batch_mean":
             return [*lines, *self.end("")]
         if self.accumulators:
-            lines.append(f"{self.count} = {count}")
+            lines.append(f"{self.count} = float({count})")  # dividing by an int would take longer
             count = self.count
         return [*lines, *self.end(f" / {count}")]
 
