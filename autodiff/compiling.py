@@ -11,6 +11,7 @@ from autodiff.codegen import same
 from autodiff.exporting import Code, Exported
 from autodiff.looping import _BackwardLoop, _BackwardPart, _ForwardLoop, _ForwardPart, _LoopCache, _Spread
 from autodiff.specialising import Specialisation, _Backward, _Cache, _Forward
+from autodiff.transforms import batch_of
 from autodiff.trees import leaves
 from autodiff.value import Value
 
@@ -90,10 +91,10 @@ class Compiled:
         if not self.__name__.isidentifier() or self.__name__ in RESERVED or self.__name__ == "lambda":
             self.__name__ = "function"
         self._forward, self._backward = _Cache(self, _Forward), _Cache(self, _Backward)
-        batch: tuple[Any, ...] = getattr(f, "batch", (None,))
-        if batch[-1] == id(f):  # made by batch_mean or batch_sum: the loop over examples becomes part of the code
+        batch = batch_of(f)
+        if batch is not None:  # the loop over examples becomes part of the code
             self._forward, self._backward = _LoopCache(self, _ForwardLoop), _LoopCache(self, _BackwardLoop)
-            if batch[2] is not None:
+            if batch.executor is not None:
                 self._forward = _Spread(self, _ForwardLoop, _ForwardPart)
                 self._backward = _Spread(self, _BackwardLoop, _BackwardPart)
         self._install()

@@ -50,7 +50,7 @@ class _Loop(_Entry):
     in_loop = True
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.one_example, self.kind_of_batch, *_ = self.owner.function.batch
+        self.one_example, self.kind_of_batch, *_ = self.owner.function._batch
         self.arrays = [type(column) if is_array(column) else None for column in args]
         example = self.example(args, 0)
         names = list(_parameters(self.one_example, example, {})[2])
@@ -205,7 +205,7 @@ class _Part(_Loop):
 
     @staticmethod
     def eager(owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        batch = batch_sum(owner.function.batch[0])(*args)
+        batch = batch_sum(owner.function._batch.one_example)(*args)
         if not isinstance(batch, Value):
             return batch, {}
         return batch._data, dict(list(zip(batch._args, batch.local_derivatives(), strict=True))[1:])
@@ -259,7 +259,7 @@ class _Spread(_LoopCache):
         super().__init__(owner, part)
         self.kind: type[_Part] = part
         self.eager = kind.eager
-        _, kind_of_batch, self.executor, self.chunks, _ = owner.function.batch
+        _, kind_of_batch, self.executor, self.chunks, _ = owner.function._batch
         self.is_mean = kind_of_batch == "batch_mean"
         self._usual: _Part | None = None  # the latest
         self._sent = _Sent("", "", b"", [], [])

@@ -29,7 +29,7 @@ from autodiff.primitives import Primitive, constant
 from autodiff.rolling import Place, Rolled, Target
 from autodiff.terms import Block, Builder, NotDeterministicError, Term
 from autodiff.tracing import trace
-from autodiff.transforms import _deriving
+from autodiff.transforms import _deriving, batch_of
 from autodiff.trees import children, is_array, rebuild
 from autodiff.value import Value, _mode_with
 
@@ -386,10 +386,10 @@ class Native:
         self.np = package("numpy", "numba")
         package("numba", "numba")
         self.__name__ = re.sub(r"\W", "", getattr(f, "__name__", "")).replace("lambda", "") or "function"
-        one_example, kind, *_, made = getattr(f, "batch", (f, "", None))
-        self.in_batch = made == id(f)  # made by batch_mean or batch_sum
-        self.one_example: Callable[..., Any] = one_example if self.in_batch else f
-        self.is_mean = self.in_batch and kind == "batch_mean"
+        batch = batch_of(f)
+        self.in_batch = batch is not None
+        self.one_example: Callable[..., Any] = batch.one_example if batch else f
+        self.is_mean = batch is not None and batch.kind == "batch_mean"
         self._signature = signature_of(f)
         self._kernels: dict[Any, _Kernel] = {}
         self._lock = threading.RLock()

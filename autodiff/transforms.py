@@ -8,7 +8,7 @@ outside, or `f` closes over Values) it is done in Values, so that the result can
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff.backprop import arrange, pull, push, sweep, toposort
@@ -417,9 +417,24 @@ def _batch(
 
         return Custom(name, derivatives)(scale(total, len(examples)), *sums)
 
-    # For the compiler, which writes a loop, and sends parts of it to the executor.
-    batched.batch = (f, name, executor, chunks, id(batched))  # type: ignore[attr-defined]
+    batched._batch = Batch(f, name, executor, chunks, id(batched))  # type: ignore[attr-defined]
     return batched
+
+
+class Batch(NamedTuple):
+    """What `batch_sum` or `batch_mean` made a function of, for the compiler: it writes the loop itself."""
+
+    one_example: Callable[..., Any]
+    kind: str  # the name of the transform
+    executor: Any
+    chunks: int
+    made: int  # the id of the function: a function that wraps it copies its attributes, but is none itself
+
+
+def batch_of(f: Callable[..., Any]) -> Batch | None:
+    """Say what a function of sequences of examples is made of; None if it is no such function."""
+    batch = getattr(f, "_batch", None)
+    return batch if isinstance(batch, Batch) and batch.made == id(f) else None
 
 
 def _examples(name: str, columns: tuple[Any, ...]) -> list[tuple[Any, ...]]:
