@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import autodiff
 from autodiff import Value
 from nn.datasets import Standardiser, iris, split, two_moons
+from nn.history import History, new_figure
 from nn.losses import half_squared_error, hinge, l2_penalty, softmax_cross_entropy
 from nn.metrics import accuracy, binary_accuracy
 from nn.modules import MLP, Neuron
@@ -66,7 +67,7 @@ def _run(out: Path, seed: int, epochs: int, screen: Screen) -> None:
 # ---- the jobs
 
 
-def _learn_iris(seed: int, epochs: int, screen: Screen) -> tuple[MLP, tuple[list[Vector], list[int]], list[Epoch]]:
+def _learn_iris(seed: int, epochs: int, screen: Screen) -> tuple[MLP, tuple[list[Vector], list[int]], History]:
     rng = Random(seed)
     rows, species, names = iris()
     train, test = split(rows, species, 1 / 3, rng)
@@ -153,7 +154,7 @@ def backpropagate(
 
     z(l) = W(l) a(l-1) + b(l) and a(l) = g(z(l)) forward; backward delta(l) = dE/dz(l), by `output_error` of z(L) at
     the output, then delta(l) = W(l+1)^T delta(l+1) * g'(z(l)), where `slope` is g'; and dE/dW(l) = delta(l) a(l-1)^T,
-    dE/db(l) = delta(l).
+    dE/db(l) = delta(l). This is an independent check, written by hand on purpose; no training uses it.
 
     >>> net = MLP(1, [1, 1], activation="tanh", initialiser=lambda n_in, n_out, rng: 0.5)
     >>> gradient = backpropagate(net, [0.0], lambda z: [1.0], lambda z: 1.0 - autodiff.tanh(z) ** 2)
@@ -206,29 +207,17 @@ def _draw_neuron(path: Path) -> None:
         print(f"{path.name} is left out: {error}")
 
 
-def _plot(out: Path, records: Sequence[Epoch], net: MLP, rows: Sequence[Vector], labels: Sequence[int]) -> None:
+def _plot(out: Path, history: History, net: MLP, rows: Sequence[Vector], labels: Sequence[int]) -> None:
     try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print('loss.png and two_moons.png are left out: pip install "chainrule[plots]" brings matplotlib')
+        axes = history.plot()
+    except ImportError as error:
+        print(f"loss.png and two_moons.png are left out: {error}")
         return
-    _plot_losses(Figure(figsize=(6.4, 4.0), layout="constrained"), records).savefig(out / "loss.png", dpi=120)
+    axes.set(title="Iris, MLP 4-8-3", ylabel="cross-entropy (nats)", yscale="log")
+    axes.figure.savefig(out / "loss.png", dpi=120)
     print(f"Loss curves on Iris: {out / 'loss.png'}")
-    _plot_boundary(Figure(figsize=(6.4, 4.4), layout="constrained"), net, rows, labels).savefig(
-        out / "two_moons.png", dpi=120
-    )
+    _plot_boundary(new_figure(6.4, 4.4), net, rows, labels).savefig(out / "two_moons.png", dpi=120)
     print(f"Decision boundary on two moons: {out / 'two_moons.png'}")
-
-
-def _plot_losses(figure: Any, records: Sequence[Epoch]) -> Any:
-    axes = figure.add_subplot()
-    epochs = [record.epoch for record in records]
-    axes.plot(epochs, [record.loss for record in records], color="#0072b2", label="training")
-    held_out = [record.validation_loss for record in records]
-    axes.plot(epochs, held_out, color="#d55e00", linestyle="--", label="held out")
-    axes.set(title="Iris, MLP 4-8-3", xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log")
-    axes.legend()
-    return figure
 
 
 def _plot_boundary(figure: Any, net: MLP, rows: Sequence[Vector], labels: Sequence[int], steps: int = 60) -> Any:

@@ -13,10 +13,11 @@ from typing import Any
 import autodiff
 from autodiff import Value
 from nn.activations import Activation
+from nn.checks import at_least
+from nn.history import Epoch, new_figure
 from nn.losses import Loss
 from nn.metrics import as_number
-from nn.modules import Layer, Module, Neuron
-from nn.training import Epoch
+from nn.modules import Layer, Module, Neuron, evaluating
 
 __all__ = ["LayerStatistics", "Monitor", "find_problems", "layer_statistics", "plot_layers"]
 
@@ -84,7 +85,7 @@ def layer_statistics(model: Module, inputs: Sequence[Any], targets: Sequence[Any
     if not layers:
         raise ValueError(f"{model!r} has no Layer and no Neuron in it: there is nothing to measure")
     parameters = model.parameters()
-    with _undisturbed(model, parameters), _recording(layers) as passes:
+    with evaluating(model), _gradients_of_0(parameters), _recording(layers) as passes:
         for x, y in zip(inputs, targets, strict=True):
             error = loss(model(x), y)
             if not isinstance(error, Value):
@@ -148,8 +149,7 @@ class Monitor:
     def __init__(
         self, model: Module, inputs: Sequence[Any], targets: Sequence[Any], loss: Loss, *, every: int = 1
     ) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1 epoch, not {every}")
+        at_least(1, every=every)
         self.model, self.inputs, self.targets, self.loss, self.every = model, inputs, targets, loss, every
         self.history: dict[int, list[LayerStatistics]] = {}
 
@@ -193,7 +193,7 @@ class Monitor:
         """
         self._latest()
         epochs = list(self.history)
-        panels = _panels(_figure(figure))
+        panels = _panels(figure)
         names = [layer.name for layer in self.history[epochs[-1]]]
         for number, name in enumerate(names):
             for axes, field in panels:
@@ -224,7 +224,7 @@ def plot_layers(models: Mapping[str, Sequence[LayerStatistics]], figure: Any = N
     >>> [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
     ['sigmoid', 'relu']
     """
-    panels = _panels(_figure(figure))
+    panels = _panels(figure)
     for number, (name, layers) in enumerate(models.items()):
         for axes, field in panels:
             heights = [_drawable(axes, getattr(layer, field)) for layer in layers]
@@ -262,17 +262,14 @@ def _layers(model: Module) -> dict[str, Units]:
 
 
 @contextmanager
-def _undisturbed(model: Module, parameters: Sequence[Value]) -> Iterator[None]:
-    """Start from gradients of 0 in evaluation mode, and put everything back."""
-    modes = [(module, module.training) for module in model.modules()]
+def _gradients_of_0(parameters: Sequence[Value]) -> Iterator[None]:
+    """Start from gradients of 0, and put back what was there."""
     gradients = [parameter.grad for parameter in parameters]
-    model.eval()
-    model.zero_grad()
+    for parameter in parameters:
+        parameter.grad = 0.0
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
 
@@ -377,18 +374,9 @@ PANELS = {
 }
 
 
-def _figure(figure: Any) -> Any:
-    if figure is not None:
-        return figure
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plots need the package matplotlib: pip install "chainrule[plots]"') from error
-    return Figure(figsize=(10.0, 5.5), layout="constrained")
-
-
 def _panels(figure: Any) -> list[tuple[Any, str]]:
     """Lay out one panel for each statistic: sizes on a logarithmic axis, shares from 0 to 1; the last is left over."""
+    figure = new_figure(10.0, 5.5) if figure is None else figure
     grid = list(figure.subplots(2, 3).flat)
     for axes, (field, title) in zip(grid, PANELS.items(), strict=False):
         axes.set_title(title, fontsize="medium")

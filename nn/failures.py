@@ -63,10 +63,15 @@ class Suspects(NamedTuple):
                 return f", at example {index}"
         return ""
 
+    def advice(self) -> str:
+        """Say what may help: no training mends the data."""
+        if any(map(_bad_data, self.examples)):
+            return "leave such examples out or fill in what is missing"
+        return "try a smaller learning rate or clip_norm"
+
     def _place(self, example: tuple[Any, ...]) -> str | None:
-        for what, data in zip(("its inputs", "its target"), example, strict=False):
-            if (bad := next((x for x in _numbers(data) if not isfinite(x)), None)) is not None:
-                return f"{what} hold {bad}"
+        if complaint := _bad_data(example):
+            return complaint
         try:
             outputs = self.model(*example)
             loss = self.loss(outputs, *example)
@@ -108,6 +113,13 @@ def _owners(module: object) -> Mapping[Value, str]:
         return {}
     # Outer modules come first in named_modules, so that inner ones have the last word.
     return {p: f"{name}, {part!r}".lstrip(", ") for name, part in module.named_modules() for p in part.parameters()}
+
+
+def _bad_data(example: tuple[Any, ...]) -> str | None:
+    for what, data in zip(("its inputs hold", "its target holds"), example, strict=False):
+        if (bad := next((x for x in _numbers(data) if not isfinite(x)), None)) is not None:
+            return f"{what} {bad}"
+    return None
 
 
 def _numbers(data: Any) -> Iterator[float]:

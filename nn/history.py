@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Epoch", "History"]
+__all__ = ["Epoch", "History", "new_figure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class History(list[Epoch]):
         ['training', 'held out']
         """
         if axes is None:
-            axes = _new_axes()
+            axes = new_figure(6.4, 4.0).add_subplot()
         epochs = [record.epoch for record in self]
         axes.plot(epochs, [record.loss for record in self], color="#0072b2", label="training")
         if self and self[0].validation_loss is not None:
@@ -105,9 +105,14 @@ class History(list[Epoch]):
         return f"<History: {len(self)} epochs, loss {self[-1].loss:.5g}>" if self else "<History: no epochs>"
 
 
-def _new_axes() -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of Matplotlib's, sizes in inches.
+
+    >>> new_figure(6.4, 4.0).get_size_inches().tolist()
+    [6.4, 4.0]
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError('plotting needs Matplotlib: pip install "chainrule[plots]"') from None
-    return Figure(figsize=(6.4, 4.0), layout="constrained").add_subplot()
+    return Figure(figsize=(width, height), layout="constrained")

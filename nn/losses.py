@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import autodiff
+from nn.metrics import as_number
 
 __all__ = [
     "Loss",
@@ -33,10 +34,11 @@ def squared_error(prediction: Any, target: Any) -> Any:
     >>> squared_error([3.0, 0.5], [1.0, 0.0])
     4.25
     """
-    if not hasattr(prediction, "__len__"):
-        return autodiff.square(prediction - target)
-    differences = _differences(prediction, target)
-    return autodiff.dot(differences, differences)
+    if hasattr(prediction, "__len__"):
+        differences = _differences(prediction, target)
+        return autodiff.dot(differences, differences)
+    _check_single("squared_error", prediction, target)
+    return autodiff.square(prediction - target)
 
 
 def half_squared_error(prediction: Any, target: Any) -> Any:
@@ -67,6 +69,12 @@ def binary_cross_entropy(probability: Any, target: Any) -> Any:
     >>> round(binary_cross_entropy(0.8, 1.0), 6)
     0.223144
     """
+    _check_binary("binary_cross_entropy", probability, target)
+    if probability < 0.0 or probability > 1.0:
+        raise ValueError(
+            f"binary_cross_entropy takes a probability, from 0 to 1, not {as_number(probability):g}: for any score use "
+            "binary_cross_entropy_with_logits"
+        )
     if probability == target:  # certain and right: the other term would be 0 times log(0)
         if target == 1.0:
             return -autodiff.log(probability)
@@ -87,6 +95,7 @@ def binary_cross_entropy_with_logits(logit: Any, target: Any) -> Any:
     >>> binary_cross_entropy_with_logits(1000.0, 0.0)
     1000.0
     """
+    _check_binary("binary_cross_entropy_with_logits", logit, target)
     return target * autodiff.softplus(-logit) + (1.0 - target) * autodiff.softplus(logit)
 
 
@@ -96,6 +105,11 @@ def softmax_cross_entropy(logits: Sequence[Any], target: Any) -> Any:
     >>> round(softmax_cross_entropy([2.0, 1.0, 0.1], 0), 6)
     0.41703
     """
+    if not hasattr(logits, "__len__"):
+        raise TypeError(
+            "softmax_cross_entropy compares several outputs, but the prediction is one number: end the network in one "
+            "output for each class, or use binary_cross_entropy_with_logits"
+        )
     return autodiff.softmax_cross_entropy(logits, target)
 
 
@@ -109,8 +123,11 @@ def hinge(score: Any, target: Any) -> Any:
     ...
     ValueError: hinge takes targets -1 and +1, not 0: write 2 * t - 1 for targets t of 0 and 1
     """
+    _check_single("hinge", score, target)
     if target != 1 and target != -1:
-        raise ValueError(f"hinge takes targets -1 and +1, not {target!r}: write 2 * t - 1 for targets t of 0 and 1")
+        raise ValueError(
+            f"hinge takes targets -1 and +1, not {as_number(target):g}: write 2 * t - 1 for targets t of 0 and 1"
+        )
     return autodiff.relu(1.0 - target * score)
 
 
@@ -137,3 +154,22 @@ def _differences(prediction: Sequence[Any], target: Any) -> list[Any]:
         given = len(target) if hasattr(target, "__len__") else "a single number"
         raise ValueError(f"the prediction has {len(prediction)} outputs, but the target has {given}")
     return [p - t for p, t in zip(prediction, target, strict=True)]
+
+
+def _check_single(loss: str, prediction: Any, target: Any) -> None:
+    if hasattr(prediction, "__len__"):
+        raise ValueError(f"{loss} takes one output, but the prediction has {len(prediction)}")
+    if hasattr(target, "__len__"):
+        raise ValueError(
+            f"the prediction is one number, but the target has {len(target)}: give one number for each example (of an "
+            "array with one column, targets[:, 0])"
+        )
+
+
+def _check_binary(loss: str, prediction: Any, target: Any) -> None:
+    _check_single(loss, prediction, target)
+    if target < 0.0 or target > 1.0:  # so that nan passes: `fit` says where it comes from
+        raise ValueError(
+            f"{loss} takes targets from 0 to 1, not {as_number(target):g}: write (t + 1) / 2 for targets t of -1 and "
+            "+1, t - 1 for 1 and 2"
+        )

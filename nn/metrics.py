@@ -9,22 +9,23 @@ from autodiff import Value
 __all__ = ["accuracy", "binary_accuracy", "confusion_matrix"]
 
 
-def accuracy(scores: Sequence[Any], target: int) -> float:
-    """Return 1 if the target class has the highest score (logit or probability), else 0.
+def accuracy(scores: Sequence[Any], target: Any) -> float:
+    """Return 1 if the target class, an index or a list of probabilities, has the highest score, else 0.
 
-    >>> accuracy([0.1, 2.0, -1.0], 1)
-    1.0
+    >>> accuracy([0.1, 2.0, -1.0], 1), accuracy([0.1, 2.0, -1.0], [0.0, 1.0, 0.0])
+    (1.0, 1.0)
     """
     if not hasattr(scores, "__len__"):
         raise TypeError("accuracy compares the scores of several classes; for one output use binary_accuracy")
-    return float(as_class(scores) == target)
+    return float(as_class(scores) == (as_class(target) if hasattr(target, "__len__") else target))
 
 
 def binary_accuracy(score: Any, target: Any, threshold: float = 0.0) -> float:
     """Return 1 if the score is on the target's side of the threshold, else 0.
 
     A target above 0 is the positive class: -1 and +1 will do, and so will 0 and 1. The threshold of a score or logit
-    is 0, that of a probability is 0.5.
+    is 0. That of a probability, from a network that ends in a sigmoid, is 0.5, which must be said: as a metric, write
+    `functools.partial(binary_accuracy, threshold=0.5)`.
 
     >>> binary_accuracy(-0.3, 0), binary_accuracy(-0.3, 1), binary_accuracy(0.7, 1, threshold=0.5)
     (1.0, 0.0, 1.0)

@@ -3,7 +3,6 @@
 A neuron is two nodes of the graph: one affine map w . x + b, one activation. Nothing here differentiates.
 """
 
-import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from typing import Any
 import autodiff
 from autodiff import Value
 from nn.activations import Activation, find_activation, linear
+from nn.checks import below_1, count
 from nn.initialisers import Initialiser, find_initialiser, generator
 
-__all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "Sequential", "masks_from"]
+__all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "Sequential", "evaluating", "masks_from"]
 
 
 class Module:
@@ -171,7 +171,7 @@ class Neuron(Module):
         n_out: int = 1,
         nonlin: bool = True,
     ) -> None:
-        n_in, rng = _count("n_in", n_in), generator(rng)
+        n_in, rng = count("n_in", n_in), generator(rng)
         draw = find_initialiser(initialiser)
         self.w = [Value(draw(n_in, n_out, rng), f"w[{i}]") for i in range(n_in)]
         self.b = Value(bias(n_in, n_out, rng) if callable(bias) else bias, "b")
@@ -181,8 +181,13 @@ class Neuron(Module):
         """Compute the output for one row of inputs; a bare number is a row of one."""
         row = _row(x)
         if len(row) != len(self.w):
-            raise ValueError(f"{self!r} takes {len(self.w)} inputs, but was given {len(row)}")
-        return self.activation(autodiff.affine(self.w, row, self.b))
+            _refuse(self, row, len(self.w))
+        try:
+            z = autodiff.affine(self.w, row, self.b)
+        except TypeError:
+            _refuse(self, row, len(self.w))
+            raise
+        return self.activation(z)
 
     def __repr__(self) -> str:
         return f"Neuron({len(self.w)}, {_name(self.activation)})"
@@ -199,16 +204,20 @@ class Layer(Module):
     """
 
     def __init__(self, n_in: int, n_out: int, activation: str | Activation = "relu", **options: Any) -> None:
-        n_out = _count("n_out", n_out)
+        n_out = count("n_out", n_out)
         self.neurons = [Neuron(n_in, activation, n_out=n_out, **options) for _ in range(n_out)]
 
     def __call__(self, x: Any) -> Any:
         """Compute the outputs for one row of inputs: a list, or of a single neuron the Value itself."""
         row = _row(x)
         neurons = self.neurons
-        if {len(neuron.w) for neuron in neurons} != {len(row)}:
-            raise ValueError(f"{self!r} takes {len(neurons[0].w)} inputs, but was given {len(row)}")
-        signals = autodiff.affine_layer([neuron.w for neuron in neurons], row, [neuron.b for neuron in neurons])
+        if widths := {len(neuron.w) for neuron in neurons} - {len(row)}:
+            _refuse(self, row, widths.pop())
+        try:
+            signals = autodiff.affine_layer([neuron.w for neuron in neurons], row, [neuron.b for neuron in neurons])
+        except TypeError:
+            _refuse(self, row, len(row))
+            raise
         outputs = [neuron.activation(z) for neuron, z in zip(neurons, signals, strict=True)]
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -240,7 +249,9 @@ class MLP(Module):
         bias: float | Initialiser = 0.0,
         rng: Random | None = None,
     ) -> None:
-        if not sizes:
+        if not hasattr(sizes, "__len__") or isinstance(sizes, str):
+            raise TypeError(f"sizes must be a list, as in MLP({n_in}, [4]), not {sizes!r}")
+        if not len(sizes):
             raise ValueError("an MLP needs at least one layer: write MLP(2, [1]) for a single output")
         kinds = [activation] * (len(sizes) - 1) + [output]
         self.layers = [
@@ -273,6 +284,9 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Callable[[Any], Any]) -> None:
+        for layer in layers:
+            if not callable(layer):
+                raise TypeError(f"Sequential takes layers and functions, not {layer!r}{_instead(layer)}")
         self.layers = list(layers)
 
     def __call__(self, x: Any) -> Any:
@@ -300,8 +314,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, rng: Random | None = None) -> None:
-        if not 0.0 <= p < 1.0:
-            raise ValueError(f"the probability to drop must be at least 0 and below 1, not {p!r}")
+        below_1(p=p)
         self.p = p
         self.rng = rng
         generator(rng)  # a wrong kind of generator is an error here, not at the first call
@@ -354,6 +367,27 @@ def masks_from(source: MaskSource) -> Iterator[None]:
         _masks.reset(token)
 
 
+@contextmanager
+def evaluating(model: object) -> Iterator[None]:
+    """Switch a module to evaluation, and each part of it back to what it was.
+
+    >>> drop = Dropout(0.5)
+    >>> with evaluating(drop):
+    ...     drop([1.0, 2.0])
+    [1.0, 2.0]
+    >>> drop.training
+    True
+    """
+    modes = [(module, module.training) for module in model.modules()] if isinstance(model, Module) else []
+    for module, _ in modes:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 def _refuse_to_draw_once(dropout: Dropout) -> None:
     try:
         autodiff.descend([], 0.0)  # does nothing, but refuses to in a function that is being compiled
@@ -362,6 +396,25 @@ def _refuse_to_draw_once(dropout: Dropout) -> None:
             f"{dropout!r} inside a compiled function would draw its mask at the first call only: train with nn.fit, "
             "which gives it a new one for each example, or switch it off with eval()"
         ) from None
+
+
+def _refuse(module: Module, row: Any, width: int) -> None:
+    """Raise if a row of inputs has another width, or holds what is no number."""
+    if any(isinstance(entry, (list, tuple)) for entry in row):
+        advice = "one example at a time, as in [net(x) for x in rows]"
+        raise ValueError(f"{module!r} takes {width} inputs, but was given {len(row)} rows: {advice}")
+    if len(row) != width:
+        raise ValueError(f"{module!r} takes {width} inputs, but was given {len(row)}")
+    for i, entry in enumerate(row):
+        if not hasattr(entry, "__float__"):
+            raise TypeError(f"input {i} of {module!r} must be a number, not {entry!r}") from None
+
+
+def _instead(layer: object) -> str:
+    """Say what to write instead of something that is no layer."""
+    if isinstance(layer, str):
+        return f": an activation is its layer's, as in Layer(2, 3, {layer!r})"
+    return ": write Sequential(*layers)" if isinstance(layer, (list, tuple)) else ""
 
 
 def _name(function: object) -> str:
@@ -396,13 +449,6 @@ def _other_names(state: Mapping[str, Any], named: Mapping[str, Any]) -> list[str
     if unexpected := state.keys() - named.keys():
         problems.append(f"it has an unexpected {_some(unexpected)}")
     return problems
-
-
-def _count(what: str, number: int) -> int:
-    count = operator.index(number)
-    if count < 1:
-        raise ValueError(f"{what} must be at least 1, not {count}")
-    return count
 
 
 def _is_row(x: Any) -> bool:

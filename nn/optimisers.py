@@ -10,6 +10,7 @@ from typing import Any
 
 import autodiff
 from autodiff import Value
+from nn.checks import above_0, at_least, below_1
 from nn.schedules import Schedule
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimiser", "RMSprop", "clip_grad_norm", "clip_grad_value"]
@@ -29,6 +30,8 @@ class Optimiser:
     """
 
     def __init__(self, parameters: Iterable[Value], learning_rate: float | Schedule, *slots: str) -> None:
+        if not callable(learning_rate):
+            at_least(0, learning_rate=learning_rate)
         self.parameters = _distinct_leaves(parameters)
         self.learning_rate = learning_rate
         self.steps = 0
@@ -118,6 +121,7 @@ class SGD(Optimiser):
     ) -> None:
         if nesterov and not momentum:
             raise ValueError("nesterov looks ahead along the momentum: give momentum=0.9, say")
+        at_least(0, momentum=momentum, weight_decay=weight_decay)
         super().__init__(parameters, learning_rate, "velocity")
         self.momentum = momentum
         self.nesterov = nesterov
@@ -159,6 +163,9 @@ class RMSprop(Optimiser):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        below_1(alpha=alpha)
+        above_0(eps=eps)
+        at_least(0, weight_decay=weight_decay)
         super().__init__(parameters, learning_rate, "mean_square")
         self.alpha = alpha
         self.eps = eps
@@ -195,6 +202,9 @@ class Adam(Optimiser):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        below_1(**{f"betas[{i}]": beta for i, beta in enumerate(betas)})
+        above_0(eps=eps)
+        at_least(0, weight_decay=weight_decay)
         super().__init__(parameters, learning_rate, "mean", "mean_square")
         self.betas = betas
         self.eps = eps
@@ -257,9 +267,13 @@ def clip_grad_norm(parameters: Iterable[Value], max_norm: float) -> float:
     >>> x.grad, y.grad
     (0.6, 0.8)
     """
+    above_0(max_norm=max_norm)
     clipped = _distinct_leaves(parameters)
-    norm = _norm([parameter.grad for parameter in clipped])
+    gradients = [parameter.grad for parameter in clipped]
+    norm = _norm(gradients)
     if not math.isfinite(norm):
+        if all(map(math.isfinite, gradients)):
+            raise FloatingPointError("the norm of the gradients overflows, though each of them is finite")
         raise FloatingPointError("a gradient is nan or infinite, so no factor brings their norm down")
     if norm > max_norm:
         for parameter in clipped:
@@ -276,6 +290,7 @@ def clip_grad_value(parameters: Iterable[Value], limit: float) -> None:
     >>> x.grad, y.grad
     (0.5, -1.0)
     """
+    above_0(limit=limit)
     for parameter in _distinct_leaves(parameters):
         parameter.grad = min(max(parameter.grad, -limit), limit)
 

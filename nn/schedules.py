@@ -6,6 +6,8 @@ Any function will do; these are the usual ones. Give one as an optimiser's `lear
 import math
 from collections.abc import Callable
 
+from nn.checks import above_0, at_least
+
 __all__ = ["Schedule", "constant", "cosine", "exponential_decay", "linear_warmup", "step_decay"]
 
 Schedule = Callable[[int], float]
@@ -18,6 +20,7 @@ def constant(rate: float) -> Schedule:
     >>> constant(0.1)(1000)
     0.1
     """
+    at_least(0, rate=rate)
     return lambda step: rate
 
 
@@ -28,6 +31,8 @@ def step_decay(rate: float, every: int, factor: float = 0.1) -> Schedule:
     >>> schedule(99), schedule(100), schedule(250)
     (0.5, 0.25, 0.125)
     """
+    at_least(0, rate=rate, factor=factor)
+    above_0(every=every)
     return lambda step: rate * factor ** (step // every)
 
 
@@ -38,6 +43,8 @@ def exponential_decay(rate: float, half_life: float) -> Schedule:
     >>> schedule(0), schedule(100), round(schedule(150), 6)
     (0.8, 0.4, 0.282843)
     """
+    at_least(0, rate=rate)
+    above_0(half_life=half_life)
     return lambda step: rate * 0.5 ** (step / half_life)
 
 
@@ -48,6 +55,8 @@ def cosine(rate: float, steps: int, lowest: float = 0.0) -> Schedule:
     >>> schedule(0), round(schedule(50), 12), schedule(100), schedule(200)
     (1.0, 0.5, 0.0, 0.0)
     """
+    at_least(0, rate=rate, lowest=lowest)
+    above_0(steps=steps)
     return lambda step: lowest + (rate - lowest) * 0.5 * (1.0 + math.cos(math.pi * min(step / steps, 1.0)))
 
 
@@ -58,5 +67,6 @@ def linear_warmup(rate: float | Schedule, steps: int) -> Schedule:
     >>> [schedule(step) for step in range(6)]
     [0.2, 0.4, 0.6000000000000001, 0.8, 0.8, 0.8]
     """
+    above_0(steps=steps)
     full = rate if callable(rate) else constant(rate)
     return lambda step: full(step) * min((step + 1) / steps, 1.0)

@@ -42,6 +42,7 @@ def save(thing: Stateful, path: str | os.PathLike[str]) -> None:
     import json
     from pathlib import Path
 
+    _check_stateful("save", thing)
     text = json.dumps(thing.state_dict())
     head = json.dumps({"format": FORMAT, "sha256": _digest(text)})
     _replace(Path(path), f'{head[:-1]}, "state": {text}}}\n')
@@ -62,12 +63,18 @@ def load(thing: Stateful, path: str | os.PathLike[str]) -> None:
     """
     from pathlib import Path
 
+    _check_stateful("load", thing)
     state = _read(Path(path))
     try:
         thing.load_state_dict(state)
     except (TypeError, ValueError) as error:
         error.add_note(f"This was in loading {os.fspath(path)}.")
         raise
+
+
+def _check_stateful(function: str, thing: object) -> None:
+    if not hasattr(thing, "state_dict"):
+        raise TypeError(f"{function} takes a module, an optimiser or a training, then a path: not {thing!r} first")
 
 
 def _read(path: "Path") -> Any:
@@ -97,7 +104,12 @@ def _digest(text: str) -> str:
 def _replace(path: "Path", text: str) -> None:
     """Write a file so that at any time its name leads to the old content or the new, never to a part."""
     part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
+    try:
+        file = part.open("w", encoding="utf-8")
+    except OSError as error:
+        error.filename = str(path)  # nobody asked for the other one
+        raise
+    with file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())  # the content must be on the disk before the name leads to it

@@ -4,7 +4,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from math import fsum, inf, isfinite
 from operator import attrgetter
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import autodiff
 from autodiff import Value
+from nn.checks import above_0, at_least, count
 from nn.failures import Suspects
 from nn.history import Epoch, History
 from nn.initialisers import generator
 from nn.losses import Loss
 from nn.metrics import as_number
-from nn.modules import Dropout, Module, masks_from
+from nn.modules import Dropout, Module, evaluating, masks_from
 from nn.optimisers import Optimiser, clip_grad_norm
 from nn.storage import load, save
 
@@ -97,19 +97,20 @@ def fit(
     >>> [round(parameter.data, 3) for parameter in line.parameters()]
     [2.0, 1.0]
     """
+    _check_kinds(model, loss, optimiser, penalty, validation, metrics)
     examples = _examples("inputs", inputs, "targets", targets)
     held_out = None
     if validation is not None:
         held_out = _examples("validation inputs", validation[0], "validation targets", validation[1])
-    counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "checkpoint_every": checkpoint_every}
-    counts["chunks"] = chunks
+    counts = {"epochs": epochs, "batch_size": batch_size, "checkpoint_every": checkpoint_every, "chunks": chunks}
     for name, number in counts.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, not {number}")
+        if number is not None:
+            count(name, number)
+    at_least(1, patience=patience)
+    above_0(clip_norm=clip_norm)
+    generator(rng)  # a wrong kind of generator is an error here
     if patience is not None and held_out is None:
         raise ValueError("patience waits for a better validation loss: give validation=(inputs, targets)")
-    if rng is not None and not isinstance(rng, Random):
-        raise TypeError(f"rng must be a random.Random, for example random.Random(0), not {rng!r}")
     if isinstance(model, Module) and not _shares_parameters(model, optimiser):
         raise ValueError("the optimiser has none of this model's parameters: make it from model.parameters()")
     path = _checked_path(checkpoint, resume)
@@ -231,6 +232,11 @@ class Training:
             self._show_progress()
         return record
 
+    def __repr__(self) -> str:
+        loss = f", loss {self.records[-1].loss:.5g}" if self.records else ""
+        advice = "" if self._ended else "; loop over it, or call its run()"
+        return f"<Training: {len(self.records)} of {len(self)} epochs{loss}{advice}>"
+
     def run(self) -> History:
         """Train all epochs that are left and return all records.
 
@@ -348,14 +354,14 @@ class Training:
         """Raise if the loss or a gradient is of no use."""
         if not self._mean_loss.depends_on_parameters:
             raise TypeError(f"{where}: the loss is a plain number, so it depends on no parameter: is .data used in it?")
-        advice = "try a smaller learning rate or clip_norm"
         if not isfinite(total):
-            why = self._suspects(batch, indices).blame_loss()
-            raise FloatingPointError(f"{where}: the loss is {total} ({why}); {advice}")
+            suspects = self._suspects(batch, indices)
+            raise FloatingPointError(f"{where}: the loss is {total} ({suspects.blame_loss()}); {suspects.advice()}")
         gradients = map(_GRAD, self.optimiser.parameters)
         if not isfinite(sum(gradients)) and not all(isfinite(p.grad) for p in self.optimiser.parameters):
-            why = self._suspects(batch, indices).blame_gradient()
-            raise FloatingPointError(f"{where}: {why}, though the loss is {total}; {advice}")
+            suspects = self._suspects(batch, indices)
+            why = f"{suspects.blame_gradient()}, though the loss is {total}"
+            raise FloatingPointError(f"{where}: {why}; {suspects.advice()}")
 
     def _suspects(self, batch: Sequence[Any], indices: list[int]) -> Suspects:
         examples = list(zip(*batch, strict=True))
@@ -368,7 +374,7 @@ class Training:
         if self._held_out is None and not scores:
             return None, {}
         inputs, targets = self._held_out or self._examples
-        with _evaluating(self.model), autodiff.no_grad():
+        with evaluating(self.model), autodiff.no_grad():
             pairs = [(self._predict(x), y) for x, y in zip(inputs, targets, strict=True)]
             means = {name: _mean(score, pairs) for name, score in scores.items()}
             return None if self._held_out is None else _mean(self._settings.loss, pairs), means
@@ -524,10 +530,7 @@ class _MeanLoss:
 
     def predict(self, x: Any, _target: Any, mask: Sequence[Any] | None = None) -> Any:
         """Compute the model's outputs for one example."""
-        if mask is None:
-            return self._model(x)
-        with masks_from(_Supply(mask, self._calls)):
-            return self._model(x)
+        return _outputs(self._model, x, mask, self._calls)
 
     def compare(self, prediction: Any, _x: Any, target: Any, _mask: Any = None) -> Any:
         """Compute the loss of one example's prediction."""
@@ -549,10 +552,11 @@ class _MeanLoss:
         self._objective = _Objective(autodiff.batch_mean(self._example_loss(), **spread), self._compiled)
 
     def _example_loss(self) -> Callable[..., Any]:
-        if self._calls:
-            return lambda x, y, mask: self._loss(self.predict(x, y, mask), y)
+        model, loss, calls = self._model, self._loss, self._calls  # not self: it would hold itself, and the model
+        if calls:
+            return lambda x, y, mask: loss(_outputs(model, x, mask, calls), y)
         mask = () if self._compiled else None  # a Dropout that is called after all gets an error, not a frozen mask
-        return lambda x, y: self._loss(self.predict(x, y, mask), y)
+        return lambda x, y: loss(_outputs(model, x, mask, calls), y)
 
     def _note(self, dropout: Dropout, width: int) -> list[float]:
         self._calls.append((dropout, width))
@@ -560,6 +564,15 @@ class _MeanLoss:
 
     def _draw(self) -> list[float]:
         return [factor for dropout, width in self._calls for factor in dropout.draw(width)]
+
+
+def _outputs(
+    model: Callable[[Any], Any], x: Any, mask: Sequence[Any] | None, calls: Sequence[tuple[Dropout, int]]
+) -> Any:
+    if mask is None:
+        return model(x)
+    with masks_from(_Supply(mask, calls)):
+        return model(x)
 
 
 class _Supply:
@@ -606,19 +619,6 @@ def _as_values(outputs: Any) -> Any:
     return {key: _as_values(entry) for key, entry in outputs.items()} if type(outputs) is dict else outputs
 
 
-@contextmanager
-def _evaluating(model: object) -> Iterator[None]:
-    """Switch a module to evaluation, and each part of it back to what it was."""
-    modes = [(module, module.training) for module in model.modules()] if isinstance(model, Module) else []
-    for module, _ in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def _progress_bar(epochs: int, done: int) -> Any:
     """Return tqdm's bar, or something that shows nothing where tqdm is not installed."""
     try:
@@ -651,6 +651,23 @@ def _logger() -> "logging.Logger":
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     return logger
+
+
+def _check_kinds(model: Any, loss: Any, optimiser: Any, penalty: Any, validation: Any, metrics: Any) -> None:
+    functions = {
+        "model": (model, "of one example, such as an nn.MLP"),
+        "loss": (loss, "of a prediction and a target, such as nn.squared_error"),
+        "penalty": (penalty, "of the model, such as lambda net: 1e-4 * nn.l2_penalty(net.parameters())"),
+    }
+    for name, (function, kind) in functions.items():
+        if not (callable(function) or (function is None and name == "penalty")):
+            raise TypeError(f"{name} must be a function {kind}, not {function!r}")
+    if not isinstance(optimiser, Optimiser):
+        raise TypeError(f"optimiser must be made, such as nn.Adam(model.parameters()), not {optimiser!r}")
+    if not (validation is None or (isinstance(validation, (tuple, list)) and len(validation) == 2)):
+        raise TypeError(f"validation must be a pair (inputs, targets), not {_short(validation)}")
+    if not (metrics is None or isinstance(metrics, Mapping)):
+        raise TypeError('metrics must have names: write metrics={"accuracy": nn.accuracy}')
 
 
 def _checked_path(checkpoint: str | os.PathLike[str] | None, resume: bool) -> str | None:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import nn
 from nn import demo
 
 
@@ -99,7 +100,7 @@ def test_out_is_read_only(tmp_path, capsys):
 
 def test_without_matplotlib(tmp_path, capsys, missing):
     missing("matplotlib")
-    demo._plot(tmp_path, [], None, [], [])
+    demo._plot(tmp_path, nn.History(), None, [], [])
     assert 'pip install "chainrule[plots]"' in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 

@@ -296,7 +296,7 @@ def test_what_cannot_be_measured_is_refused(arguments, error, message):
 
 
 def test_a_monitor_measures_at_least_now_and_then():
-    with pytest.raises(ValueError, match="at least 1 epoch"):
+    with pytest.raises(ValueError, match="every must be at least 1, not 0"):
         Monitor(Neuron(2), *BATCH, squared_error, every=0)
 
 

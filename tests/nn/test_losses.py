@@ -41,6 +41,22 @@ def test_lengths_must_match(loss):
         loss([1.0, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="2 outputs, but the target has a single number"):
         loss([1.0, 2.0], 1.0)
+    with pytest.raises(ValueError, match=r"prediction is one number, but the target has 1: .* targets\[:, 0\]"):
+        loss(Value(1.0), [1.0])
+
+
+@pytest.mark.parametrize("loss", [nn.hinge, nn.binary_cross_entropy, nn.binary_cross_entropy_with_logits])
+def test_losses_of_one_output_refuse_several(loss):
+    with pytest.raises(ValueError, match="prediction is one number, but the target has 2"):
+        loss(Value(0.5), [1.0, 1.0])
+    with pytest.raises(ValueError, match=f"^{loss.__name__} takes one output, but the prediction has 2$"):
+        loss([Value(0.5), Value(0.5)], 1.0)
+
+
+def test_softmax_cross_entropy_refuses_one_output():
+    for prediction in (Value(1.0), 1.0):
+        with pytest.raises(TypeError, match="one output for each class, or use binary_cross_entropy_with_logits"):
+            nn.softmax_cross_entropy(prediction, 1)
 
 
 # ---- binary cross-entropy
@@ -82,6 +98,31 @@ def test_certain_and_right_costs_nothing(p, slope):
 def test_certain_and_wrong_raises(p):
     with pytest.raises(ValueError, match="log"):
         nn.binary_cross_entropy(Value(p), 1.0 - p)
+
+
+@pytest.mark.parametrize("loss", [nn.binary_cross_entropy, nn.binary_cross_entropy_with_logits])
+@pytest.mark.parametrize(
+    ("target", "message"), [(2, "not 2: "), (-1.0, r"not -1: .* \(t \+ 1\) / 2 for targets t of -1")]
+)
+def test_cross_entropy_refuses_targets_that_are_no_probabilities(loss, target, message):
+    with pytest.raises(ValueError, match=f"{loss.__name__} takes targets from 0 to 1, {message}"):
+        loss(Value(0.4), target)
+    fast = autodiff.compile(loss)
+    assert fast(0.4, 1.0) == loss(0.4, 1.0)
+    with pytest.raises(ValueError, match=f"takes targets from 0 to 1, {message}"):  # a number, not a Value
+        fast(0.4, float(target))
+
+
+@pytest.mark.parametrize("p", [1.5, -0.1])
+def test_cross_entropy_of_what_is_no_probability_names_the_one_of_logits(p):
+    with pytest.raises(ValueError, match=r"takes a probability, .*: for any score use .*_with_logits"):
+        nn.binary_cross_entropy(Value(p), 1.0)
+
+
+def test_nan_passes_through_cross_entropies():
+    for loss in (nn.binary_cross_entropy, nn.binary_cross_entropy_with_logits):
+        assert math.isnan(loss(math.nan, 1.0))
+        assert math.isnan(loss(0.4, math.nan))
 
 
 def test_a_soft_target_that_equals_the_probability():

@@ -14,6 +14,11 @@ def test_accuracy():
     assert accuracy([1.0, 1.0], 0) == 1.0  # the first of equals, as in NumPy's argmax
 
 
+def test_accuracy_takes_what_softmax_cross_entropy_takes():
+    assert accuracy([0.1, 2.0, -1.0], [0.0, 1.0, 0.0]) == accuracy([0.1, 2.0, -1.0], 1.0) == 1.0
+    assert accuracy([Value(0.1), Value(2.0)], (0.7, 0.3)) == 0.0
+
+
 def test_accuracy_of_one_score_is_refused():
     with pytest.raises(TypeError, match="binary_accuracy"):
         accuracy(Value(0.3), 1)

@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+import re
 from random import Random
 
 import numpy as np
@@ -199,9 +200,48 @@ def test_wrong_width_names_both(row):
             model(row)
 
 
-def test_a_batch_is_not_a_row():
-    with pytest.raises(TypeError):
-        MLP(2, [1])([[1.0, 2.0], [3.0, 4.0]])
+@pytest.mark.parametrize("rows", [np.ones((2, 2)), np.ones((4, 2)), [[1.0, 2.0], [3.0, 4.0]], [(1.0, 2.0)]])
+@pytest.mark.parametrize("model", [Neuron(2), MLP(2, [3, 1])])
+def test_a_batch_is_not_a_row(model, rows):
+    message = (
+        rf"takes 2 inputs, but was given {len(rows)} rows: one example at a time, as in \[net\(x\) for x in rows\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        model(rows)
+
+
+@pytest.mark.parametrize("bad", ["a", None, 1j])
+@pytest.mark.parametrize("model", [Neuron(3), Layer(3, 2)])
+def test_an_input_that_is_no_number_is_named(model, bad):
+    with pytest.raises(TypeError, match=rf"^input 2 of {re.escape(repr(model))} must be a number, not {bad!r}$"):
+        model([1.0, 2.0, bad])
+
+
+def test_other_errors_of_an_operation_stay_what_they_are():
+    neuron = Neuron(1)
+    neuron.w[0] = None
+    with pytest.raises(TypeError, match="None"):
+        neuron([1.0])
+
+
+def test_the_neuron_of_another_width_is_meant():
+    layer = Layer(2, 2)
+    layer.neurons[1].w.pop()
+    with pytest.raises(ValueError, match="takes 1 inputs, but was given 2"):
+        layer([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (([Layer(2, 2)],), r"write Sequential\(\*layers\)"),
+        ((Layer(2, 2), "relu"), r"not 'relu': an activation is its layer's, as in Layer\(2, 3, 'relu'\)"),
+        ((Layer(2, 2), None), "layers and functions, not None"),
+    ],
+)
+def test_sequential_checks_its_layers_at_once(layers, message):
+    with pytest.raises(TypeError, match=message):
+        Sequential(*layers)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +249,10 @@ def test_a_batch_is_not_a_row():
     [
         (lambda: Neuron(0), ValueError, "n_in must be at least 1, not 0"),
         (lambda: Layer(2, -1), ValueError, "n_out must be at least 1, not -1"),
-        (lambda: Layer(2.5, 1), TypeError, "float"),
+        (lambda: Layer(2.5, 1), TypeError, r"n_in must be a whole number, not 2\.5"),
+        (lambda: MLP(3, [4.0, 1]), TypeError, r"n_out must be a whole number, not 4\.0"),
+        (lambda: MLP(3, 4), TypeError, r"sizes must be a list, as in MLP\(3, \[4\]\), not 4"),
+        (lambda: MLP(3, "41"), TypeError, "sizes must be a list"),
         (lambda: MLP(2, []), ValueError, "at least one layer"),
         (lambda: Neuron(2, bias=True), TypeError, "True"),
     ],
@@ -330,7 +373,7 @@ def test_modules_have_names():
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, float("nan")])
 def test_dropout_refuses_what_is_no_probability(p):
-    with pytest.raises(ValueError, match="probability"):
+    with pytest.raises(ValueError, match="p must be at least 0 and below 1"):
         Dropout(p)
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from random import Random
 
 import pytest
@@ -117,6 +118,24 @@ def test_what_cannot_be_trained_is_refused():
         Optimiser([Value(1.0)], 0.1).step()
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (SGD, {"learning_rate": -0.1}, "learning_rate must be at least 0, not -0.1"),
+        (SGD, {"learning_rate": 0.1, "momentum": -0.9}, "momentum must be at least 0, not -0.9"),
+        (SGD, {"learning_rate": 0.1, "weight_decay": -1}, "weight_decay must be at least 0, not -1"),
+        (RMSprop, {"alpha": 1.0}, "alpha must be at least 0 and below 1, not 1.0"),
+        (RMSprop, {"eps": 0.0}, "eps must be above 0, not 0.0"),
+        (Adam, {"betas": (0.9, 1.0)}, "betas[1] must be at least 0 and below 1, not 1.0"),
+        (Adam, {"betas": (math.nan, 0.9)}, "betas[0] must be at least 0 and below 1, not nan"),
+        (AdamW, {"eps": -1e-8}, "eps must be above 0, not -1e-08"),
+    ],
+)
+def test_settings_that_cannot_work_are_named_at_once(kind, settings, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        kind([Value(1.0)], **settings)
+
+
 def test_repr():
     assert repr(Adam(MLP(2, [1]).parameters(), 0.01)) == "Adam(3 parameters, rate=0.01, steps=0)"
 
@@ -151,6 +170,19 @@ def test_clip_grad_norm_neither_overflows_nor_underflows(huge):
 def test_clip_grad_norm_raises_on_what_no_factor_mends(gradients):
     with pytest.raises(FloatingPointError, match="nan or infinite"):
         clip_grad_norm(with_gradients(gradients), 1.0)
+
+
+def test_clip_grad_norm_says_that_it_is_the_norm_that_overflows():
+    with pytest.raises(FloatingPointError, match="norm of the gradients overflows"):
+        clip_grad_norm(with_gradients([1.5e308] * 4), 1.0)
+
+
+@pytest.mark.parametrize("limit", [-1.0, 0.0, math.nan])
+def test_clipping_takes_a_limit_above_0(limit):
+    with pytest.raises(ValueError, match="max_norm must be above 0, not"):
+        clip_grad_norm(with_gradients([1.0]), limit)
+    with pytest.raises(ValueError, match="limit must be above 0, not"):
+        clip_grad_value(with_gradients([1.0]), limit)
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=8), st.floats(1e-3, 1e3))

@@ -38,3 +38,20 @@ def test_an_optimiser_follows_it():
         x.grad = 1.0
         optimiser.step()
         assert x.data == expected
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: schedules.step_decay(0.1, every=0), "every must be above 0, not 0"),
+        (lambda: schedules.step_decay(0.1, every=9, factor=-1.0), r"factor must be at least 0, not -1\.0"),
+        (lambda: schedules.exponential_decay(0.1, half_life=0.0), r"half_life must be above 0, not 0\.0"),
+        (lambda: schedules.cosine(0.1, steps=0), "steps must be above 0, not 0"),
+        (lambda: schedules.cosine(0.1, steps=9, lowest=-0.1), r"lowest must be at least 0, not -0\.1"),
+        (lambda: schedules.linear_warmup(0.1, steps=0), "steps must be above 0, not 0"),
+        (lambda: schedules.linear_warmup(-0.1, steps=9), r"rate must be at least 0, not -0\.1"),
+    ],
+)
+def test_a_schedule_that_cannot_work_is_refused_when_it_is_made(build, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        build()

@@ -93,6 +93,24 @@ def test_a_missing_file_is_missing(tmp_path):
         load(MLP(1, [1]), tmp_path / "none.json")
 
 
+def test_the_thing_comes_before_the_path(tmp_path):
+    net, path = MLP(1, [1]), str(tmp_path / "net.json")
+    with pytest.raises(
+        TypeError, match=r"^save takes a module, an optimiser or a training, then a path: not '.*net.json'"
+    ):
+        save(path, net)
+    with pytest.raises(TypeError, match=r"^load takes a module"):
+        load(path, net)
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    path = tmp_path / "nowhere" / "x.json"
+    with pytest.raises(FileNotFoundError) as raised:
+        save(MLP(1, [1]), path)
+    assert raised.value.filename == str(path)
+    assert str(raised.value).endswith("x.json'")
+
+
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_a_failure_while_writing_leaves_the_old_file(tmp_path, monkeypatch, broken):
     path = written(tmp_path)

@@ -1,5 +1,7 @@
+import gc
 import logging
 import math
+import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
@@ -358,6 +360,15 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(bad):
     assert list(training) == []
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_bad_data_is_not_blamed_on_the_learning_rate(bad):
+    for inputs, targets in [([[0.0], [bad]], [0.0, 0.0]), ([[0.0], [1.0]], [0.0, bad])]:
+        model = Neuron(1, "linear", initialiser=lambda n_in, n_out, rng: 1.0)
+        training = fit(model, inputs, targets, loss=squared_error, optimiser=SGD(model.parameters(), 0.1), epochs=1)
+        with pytest.raises(FloatingPointError, match=r"; leave such examples out or fill in what is missing$"):
+            training.run()
+
+
 def test_divergence_is_noticed():
     _, training = line_fit(rate=10.0, epochs=500)
     with pytest.raises(FloatingPointError, match=r"epoch \d+, batch 1: the loss is (inf|nan)"):
@@ -405,6 +416,15 @@ def test_a_loss_without_a_graph_is_noticed():
         ([[1.0]], [1.0], {"patience": 0, "validation": ([[1.0]], [1.0])}, ValueError, "patience must be at least 1"),
         ([[1.0]], [1.0], {"patience": 3}, ValueError, "give validation="),
         ([[1.0]], [1.0], {"rng": 0}, TypeError, r"random\.Random\(0\)"),
+        ([[1.0]], [1.0], {"epochs": 2.5}, TypeError, r"epochs must be a whole number, not 2\.5"),
+        ([[1.0]], [1.0], {"clip_norm": -1.0}, ValueError, r"clip_norm must be above 0, not -1\.0"),
+        ([[1.0]], [1.0], {"loss": "mse"}, TypeError, r"loss must be a function of .*nn\.squared_error, not 'mse'"),
+        ([[1.0]], [1.0], {"penalty": 0.1}, TypeError, r"penalty must be a function of the model.* not 0\.1"),
+        ([[1.0]], [1.0], {"optimiser": "adam"}, TypeError, r"such as nn\.Adam\(model\.parameters\(\)\), not 'adam'"),
+        ([[1.0]], [1.0], {"optimiser": SGD}, TypeError, r"such as nn\.Adam\(model\.parameters\(\)\), not <class"),
+        ([[1.0]], [1.0], {"validation": ([[1.0]],)}, TypeError, r"validation must be a pair \(inputs, targets\)"),
+        ([[1.0]], [1.0], {"validation": 0.2}, TypeError, r"validation must be a pair .*, not 0\.2"),
+        ([[1.0]], [1.0], {"metrics": [nn.accuracy]}, TypeError, r'write metrics=\{"accuracy": nn\.accuracy\}'),
     ],
 )
 def test_wrong_arguments_are_named_at_once(inputs, targets, options, error, message):
@@ -412,6 +432,11 @@ def test_wrong_arguments_are_named_at_once(inputs, targets, options, error, mess
     options = {"loss": squared_error, "optimiser": SGD(model.parameters(), 0.1), "epochs": 1} | options
     with pytest.raises(error, match=message):
         fit(model, inputs, targets, **options)
+
+
+def test_a_model_must_be_a_function():
+    with pytest.raises(TypeError, match="model must be a function of one example"):
+        fit("net", *LINE, loss=squared_error, optimiser=SGD([Value(1.0)], 0.1), epochs=1)
 
 
 def test_an_optimiser_of_another_model_is_refused():
@@ -470,7 +495,7 @@ def test_the_example_is_named_by_its_place_in_the_data_also_if_shuffled(compiled
 
 
 def test_a_target_that_is_not_finite():
-    assert "(example 1: its target hold inf)" in failing(ones([1]), [[0.0], [0.0]], [0.0, math.inf])
+    assert "(example 1: its target holds inf)" in failing(ones([1]), [[0.0], [0.0]], [0.0, math.inf])
 
 
 def test_an_activation_is_blamed_on_its_layer():
@@ -762,3 +787,32 @@ def test_an_interrupt_in_a_compiled_training():
     training = fit(model, *LINE, loss=squared_error, optimiser=Pressed(model.parameters(), 0.01), epochs=9)
     assert len(training.run()) == 2
     assert model.w[0].data != 77.0
+
+
+# ---- what it looks like, and what it leaves behind
+
+
+def test_repr_says_how_far_it_is_and_what_to_do():
+    _, training = line_fit()
+    advice = "loop over it, or call its run()"
+    assert repr(training) == f"<Training: 0 of 3 epochs; {advice}>"
+    loss = next(training).loss
+    assert repr(training) == f"<Training: 1 of 3 epochs, loss {loss:.5g}; {advice}>"
+    loss = training.run()[-1].loss
+    assert repr(training) == f"<Training: 3 of 3 epochs, loss {loss:.5g}>"
+
+
+def test_a_model_goes_with_its_training():
+    """Without waiting for the garbage collector: nothing here refers to itself (a compiled function does)."""
+    gc.collect()
+    gc.disable()
+    try:
+        model = Sequential(Neuron(1, "linear", rng=Random(0)), Dropout(0.1, rng=Random(0)))
+        options = {"penalty": lambda net: net.layers[0].w[0] ** 2, "validation": ([[1.0]], [1.0])}
+        _, training = line_fit(model, compiled=False, **options)
+        training.run()
+        watched = weakref.ref(model), weakref.ref(training)
+        del model, training, _
+        assert [reference() for reference in watched] == [None, None]
+    finally:
+        gc.enable()
