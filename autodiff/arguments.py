@@ -1,64 +1,25 @@
-"""The arguments of a compiled function: their structure, their names in the generated code, and taking them apart."""
+"""The arguments of a compiled function: their structure, and taking them apart in the generated code."""
 
-import builtins
 import inspect
-import keyword
-import math
 import re
 from collections.abc import Callable
 from typing import Any
 
-from autodiff import special
+from autodiff.codegen import RESERVED, Names
 from autodiff.terms import Term
 from autodiff.tracing import is_number
-from autodiff.trees import children, is_array
+from autodiff.trees import children, is_array, leaves
 
 __all__: list[str] = []
 
-RESERVED = frozenset(
-    {
-        *keyword.kwlist,
-        *dir(builtins),
-        *dir(math),
-        *dir(special),
-        "same",
-        "other",
-        "learn",
-        "careful",
-        "itself",
-        "watched",
-        "doubt",
-        "value",
-        "total",
-    }
-)
 CHECKS_PER_LINE = 5
-
-
-class _Names:
-    """Gives each input and captured Value a name of its own in the generated code."""
-
-    def __init__(self) -> None:
-        self.used: set[str] = set()
-
-    def fresh(self, wish: str) -> str:
-        name = re.sub(r"\W+", "_", wish).strip("_") or "x"
-        if name[0].isdigit() or name in RESERVED or re.fullmatch(r"[vdg]\d+", name):
-            name = f"{name}_" if not name[0].isdigit() else f"_{name}"
-        candidate, number = name, 1
-        while candidate in self.used:
-            number += 1
-            candidate = f"{name}_{number}"
-        self.used.add(candidate)
-        return candidate
 
 
 class _Layout:
     """How the generated code takes its arguments apart: its parameters, the lines that do it, and the inputs."""
 
-    def __init__(self, names: _Names, objects: dict[str, Any]) -> None:
+    def __init__(self, names: Names) -> None:
         self.names = names
-        self.objects = objects
         self.lines: list[str] = []
         self.numbers: list[Term] = []
         self.constants: list[Term] = []
@@ -76,29 +37,24 @@ class _Layout:
         parts = [
             self.names.fresh(f"{name}{glue}{way[1:-1] if way[1:-1].isdigit() else '_' + way}") for way, _ in entries
         ]
-        kind = type(tree).__name__
-        if kind not in dir(builtins):
-            kind = self._bind(kind, type(tree))
+        wrong_type = f"{self.names.builtin('type')}({name}) is not {self.names.own(type(tree).__name__, type(tree))}"
         if is_array(tree):
-            self._check(f"type({name}) is not {kind} or {name}.shape != {tree.shape}" if not rows else "False")
+            self._check(f"{wrong_type} or {name}.shape != {tree.shape}" if not rows else "False")
             source = f"{name}.ravel().tolist()" if len(tree.shape) != 1 else f"{name}.tolist()"
             self._unpack(parts, name if rows and len(tree.shape) == 1 else source)
         elif isinstance(tree, dict):
-            keys = repr(list(tree)) if all(map(_is_literal, tree)) else self._bind(f"keys_of_{name}", list(tree))
-            self._check(f"type({name}) is not {kind} or list({name}) != {keys}")
+            keys = list(tree)
+            shown = repr(keys) if all(map(_is_literal, keys)) else self.names.own(f"keys_of_{name}", keys)
+            self._check(f"{wrong_type} or {self.names.builtin('list')}({name}) != {shown}")
             self._unpack(parts, f"{name}.values()")
         elif isinstance(tree, list | tuple):
-            self._check(f"type({name}) is not {kind} or len({name}) != {len(tree)}")
+            self._check(f"{wrong_type} or {self.names.builtin('len')}({name}) != {len(tree)}")
             self._unpack(parts, name)
         else:
-            self._check(f"type({name}) is not {kind}")
+            self._check(wrong_type)
             self.lines += [f"{part} = {name}{way}" for part, (way, _) in zip(parts, entries, strict=True)]
         for part, (_, item) in zip(parts, entries, strict=True):
             self.take_apart(part, item if type(item) is not float or not is_array(tree) else float(item))
-
-    def _bind(self, name: str, x: Any) -> str:
-        self.objects[name] = x
-        return name
 
     def _check(self, condition: str) -> None:
         if condition != "False":
@@ -110,9 +66,21 @@ class _Layout:
 
     def check_numbers(self) -> None:
         """Write the check that all numbers are floats."""
-        checks = [f"type({term.name}) is not float" for term in self.numbers]
+        asked, wanted = self.names.builtin("type"), self.names.builtin("float")
+        checks = [f"{asked}({term.name}) is not {wanted}" for term in self.numbers]
         for i in range(0, len(checks), CHECKS_PER_LINE):
             self._check(" or ".join(checks[i : i + CHECKS_PER_LINE]))
+
+
+def readable_name(f: Callable[..., Any]) -> str:
+    """Name the generated function after the one it stands for, if that name hides nothing.
+
+    >>> def lambda_max(x): return x
+    >>> readable_name(lambda_max), readable_name(lambda x: x), readable_name(len)
+    ('lambda_max', 'function', 'function')
+    """
+    name = re.sub(r"\W", "", str(getattr(f, "__name__", "")))
+    return name if name.isidentifier() and name not in RESERVED else "function"
 
 
 def _parameters(
@@ -181,6 +149,11 @@ def _plain(x: Any) -> Any:
         number = x.item()
         return float(number) if type(number) is type(x) else number  # a long double's item is a long double
     return x
+
+
+def _is_plain(tree: Any) -> bool:
+    """Say whether nothing in an argument has to be turned into something plain."""
+    return all(type(x) is type(_plain(x)) for _, x in leaves(tree))
 
 
 def _structure(tree: Any) -> Any:

@@ -115,7 +115,13 @@ def sweep(order: list[Node]) -> None:
             local = rules[0] if type(rules[0]) is float else rules[0](node._data, node._x)
             if local:
                 node._left.grad += signal * local
-        elif type(node._left) is tuple:
+        elif rules:  # three arguments or more
+            for arg, rule in zip(node._left, rules, strict=True):
+                if type(arg) is not float:
+                    local = rule if type(rule) is float else rule(node._data, *node._x)
+                    if local:
+                        arg.grad += signal * local
+        elif type(node._left) is tuple:  # a kernel: one function gives all its local derivatives
             args = node._left
             pairs = zip(args, primitive.locals(node._data, node._x))  # noqa: B905  (`locals` sees to the lengths)
             if len(node._y) + len(node._right) == len(args) and isfinite(signal):  # adding 0 * signal changes nothing
@@ -151,14 +157,9 @@ def _active(order: list[Node], inputs: Iterable[Node]) -> set[Node]:
 
 def _edges(node: Node, active: set[Node]) -> Iterable[tuple[Node, Any]]:
     """Pair each active argument of a node with its local derivative, as a graph."""
-    primitive = node._primitive
-    if primitive.arity is None:
-        pairs = zip(node._args, primitive.locals(node, node._args), strict=True)
-        yield from ((arg, local) for arg, local in pairs if type(arg) is not float and arg in active)
-        return
-    for arg, rule in zip(node._args, primitive.derivatives, strict=True):
-        if type(arg) is not float and arg in active:
-            yield arg, rule(node, *node._args) if callable(rule) else rule
+    args = node._args
+    wanted = [i for i, arg in enumerate(args) if type(arg) is not float and arg in active]
+    return zip([args[i] for i in wanted], node._primitive.locals(node, args, wanted), strict=True)
 
 
 def pull(order: list[Node], seeds: dict[Node, Any], inputs: list[Node]) -> dict[Node, Any]:

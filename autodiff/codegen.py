@@ -5,9 +5,11 @@ There is no calculus in here: derivatives are part of the graph already.
 
 import ast
 import builtins
+import keyword
 import math
 import re
 from collections.abc import Callable, Container, Iterable
+from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,12 +24,67 @@ __all__: list[str] = []
 DEPTH = 4  # deeper expressions are hardly faster, and harder to read
 WIDTH = 100  # characters of an expression that is still put into another
 ATOM = 100  # precedence of a name, a call or a parenthesis
-WORDS = frozenset(  # of the generated code itself
-    word
-    for line in ("type float int str list tuple dict len zip math", "array same other learn careful itself watched")
-    for word in line.split()
-)
+RESERVED = frozenset({*keyword.kwlist, *dir(builtins), *dir(math), *dir(special)})  # these read as what they are
 COMPARISONS = {"__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=", "__eq__": "==", "__ne__": "!="}
+
+
+# ---- names
+
+
+class Meaning(Enum):
+    """What a name stands for, unless it is an object that the code needs."""
+
+    INPUT = "an argument, a part of one, or a Value from outside"
+    OWN = "what the code computes, or what surrounds it"
+    FUNCTION = "the generated function"
+
+
+class Names:
+    """The names in one generated function. Each has one meaning: no argument is overwritten, no function hidden."""
+
+    def __init__(self, *functions: str) -> None:
+        self.meanings: dict[str, Any] = dict.fromkeys(functions, Meaning.FUNCTION)
+        self._constants: dict[Identity, str] = {}
+
+    def declare(self, parameters: Iterable[str]) -> None:
+        """Take the names of parameters, which are as they are."""
+        self.meanings.update(dict.fromkeys(parameters, Meaning.INPUT))
+
+    def fresh(self, wish: str) -> str:
+        """Give an input a name of its own."""
+        name = re.sub(r"\W+", "_", wish).strip("_") or "x"
+        if name[0].isdigit() or name in RESERVED or re.fullmatch(r"[vdg]\d+", name):
+            name = f"{name}_" if not name[0].isdigit() else f"_{name}"
+        candidate, number = name, 1
+        while candidate in self.meanings:
+            number += 1
+            candidate = f"{name}_{number}"
+        self.meanings[candidate] = Meaning.INPUT
+        return candidate
+
+    def own(self, word: str, meaning: Any = Meaning.OWN) -> str:
+        """Name what the code itself makes or needs: with this word, made longer where that means something else."""
+        while self.meanings.setdefault(word, meaning) is not meaning:
+            word += "_"
+        return word
+
+    def builtin(self, word: str) -> str:
+        """Name one of Python's own functions."""
+        return self.own(word, getattr(builtins, word))
+
+    def constant(self, x: Any) -> str:
+        """Name an object of the trace."""
+        name = self._constants.get(Identity(x)) or self.own(f"constant{len(self._constants)}", x)
+        self._constants[Identity(x)] = name
+        return name
+
+    def objects(self) -> dict[str, Any]:
+        """Give the objects that the code needs beside Python's own functions."""
+        return {
+            name: x
+            for name, x in self.meanings.items()
+            if not isinstance(x, Meaning) and getattr(builtins, name, None) is not x
+        }
 
 
 # ---- printing
@@ -93,24 +150,20 @@ class Printer:
         careful: bool,
         finish: "Callable[[Printer, Block], list[str]]",
         miss: str,
-        taken: set[str],
+        names: Names,
     ):
         self.builder = builder
         self.careful = careful  # print every `chain` as itself, rather than as a product to be checked for nan
         self.finish = finish  # prints the end of a way
-        self.taken = taken  # names of parameters, which functions must not have
         self.miss = miss  # the statement for an outcome that no trace had
+        self.names = names
         self.imported: dict[tuple[Primitive, str], str] = {}  # source templates with the names they have here
-        self.names: dict[str, Any] = {}  # what the code needs beside builtins: name -> object
         self.lines: list[str] = []
         self.open: list[Term] = []  # the regions whose `if`s are being printed
         self.written: list[set[Term]] = []  # the names given in each
         self.done: set[tuple[Term, str]] = set()  # outputs, and the accumulators that they were added to already
         self.sinks: Callable[[Block], list[tuple[Any, str]]] = lambda block: []  # accumulators that outputs go to
-        self.blocks = [builder.root]
-        for block in self.blocks:
-            self.blocks.extend(block.ways.values())
-        self.blocks.insert(0, builder.before_loop)
+        self.blocks = builder.blocks()
         self.sizes: dict[Block, int] = {}
         self.suspects: dict[Block, list[Term]] = {}
         self.needed: set[Term] = set()
@@ -157,9 +210,7 @@ class Printer:
         if isinstance(x, Term):
             return self.texts.get(x) or Text(x.name)
         if type(x) is float:
-            if not math.isfinite(x):
-                self.names["nan" if x != x else "inf"] = math.nan if x != x else math.inf
-            return Text(number(x), 30 if math.copysign(1.0, x) < 0.0 else ATOM)
+            return Text(self._exact(number(x)), 30 if math.copysign(1.0, x) < 0.0 else ATOM)
         return Text(repr(x))
 
     def expression(self, term: Term) -> Text:
@@ -183,29 +234,18 @@ class Printer:
         return Text(text, precedence, depth, term.may_raise or True in [a.may_raise for a in args])
 
     def _import(self, primitive: Primitive, source: str) -> str:
-        """Provide the functions that a template calls, under other names where a parameter has theirs."""
+        """Provide the functions that a template calls, under other names where those are taken."""
         shown = self.imported.get((primitive, source))
         if shown is None:
             shown = self.imported[primitive, source] = self._find_names(primitive, source)
         return shown
 
     def _find_names(self, primitive: Primitive, source: str) -> str:
-        ours = p.TABLE.get(primitive.name) is primitive
         if "math." in source:
-            self.names["math"] = math
+            source = re.sub(r"\bmath\.", f"{self.names.own('math', math)}.", source)
         for name in _called(source):
-            known = getattr(special, name, None) or getattr(math, name, None)
-            if not ours and name == primitive.name:
-                known = primitive.value
-            elif known is None and hasattr(builtins, name):
-                continue
-            function = known or primitive.value
-            taken = name in self.taken or (not ours and (name in WORDS or re.fullmatch(r"[vdg][0-9]+", name)))
-            shown = f"{name}_" if taken else name
-            while self.names.get(shown, function) is not function:
-                shown += "_"
-            self.names[shown] = function
-            source = source.replace(f"{name}(", f"{shown}(") if shown != name else source
+            shown = self.names.own(name, _function(primitive, name))
+            source = re.sub(rf"(?<![\w.]){name}\(", f"{shown}(", source)
         return source
 
     def _may_inline(self, term: Term, text: Text, user: Term | None) -> bool:
@@ -345,10 +385,10 @@ class Printer:
             return
         if term.deriving:
             self.derivatives += 1
-            term.name = f"d{self.derivatives}"
+            term.name = self.names.own(f"d{self.derivatives}")
         else:
             self.values += 1
-            term.name = f"v{self.values}"
+            term.name = self.names.own(f"v{self.values}")
         self.texts[term] = Text(term.name)
         if self.written:
             self.written[-1].add(term)
@@ -363,41 +403,39 @@ class Printer:
         if ask.kind == "bool":
             return f"{'not ' if outcome == negated else ''}{texts[0]}"
         if ask.kind == "data":
-            self.names["same"] = same
-            text = f"same({texts[0]}, {self._exact(outcome)})"
-            return f"not {text}" if negated else text
+            return self._same(texts[0], outcome, negated)
         sign = "!=" if negated else "=="
         if ask.kind == "is":
             other = self.constant(outcome.value if isinstance(outcome, Identity) else outcome)
             if kind in (int, str):
                 glue, first = (" or ", "is not") if negated else (" and ", "is")
-                return f"type({texts[0]}) {first} {kind.__name__}{glue}{texts[0]} {sign} {other}"
+                shown = f"{self.names.builtin('type')}({texts[0]}) {first} {self.names.builtin(kind.__name__)}"
+                return f"{shown}{glue}{texts[0]} {sign} {other}"
             return f"{texts[0]} {'is not' if negated else 'is'} {other}"
         if ask.kind in ("floor", "ceil", "trunc"):
-            self.names["math"] = math
-            return f"math.{ask.kind}({texts[0]}) {sign} {outcome}"
-        arguments = ", ".join(t for t in texts if t != "None")
-        shown = self._exact(outcome) if kind is float else repr(outcome)
-        if kind is float:
-            self.names["same"] = same
-            text = f"same({ask.kind}({arguments}), {shown})"
-            return f"not {text}" if negated else text
-        return f"{ask.kind}({arguments}) {sign} {shown}"
+            return f"{self.names.own('math', math)}.{ask.kind}({texts[0]}) {sign} {outcome}"
+        asked = f"{self.names.builtin(ask.kind)}({', '.join(t for t in texts if t != 'None')})"
+        return self._same(asked, outcome, negated) if kind is float else f"{asked} {sign} {outcome!r}"
+
+    def _same(self, text: str, outcome: str, negated: bool) -> str:
+        """Print the comparison of a number with a constant, to the bit."""
+        text = f"{self.names.own('same', same)}({text}, {self._exact(outcome)})"
+        return f"not {text}" if negated else text
 
     def _exact(self, shown: str) -> str:
-        if shown.lstrip("-") in ("nan", "inf"):
-            self.names[shown.lstrip("-")] = float(shown.lstrip("-"))
-        return shown
+        """Provide what a printed number stands for, if it is no literal."""
+        word = shown.lstrip("-")
+        if word not in ("nan", "inf"):
+            return shown
+        return shown.replace(word, self.names.own(word, getattr(math, word)))
 
     def constant(self, x: Any) -> str:
         """Print a constant of the trace, or bind it to a name."""
-        if x is None or (isinstance(x, bool | int | str) and len(repr(x)) < 60):
+        if x is None or (type(x) in (bool, int, str) and len(repr(x)) < 60):
             return repr(x)
         if isinstance(x, float):
             return self.operand(float(x)).text
-        name = f"constant{sum(n.startswith('constant') for n in self.names)}"
-        self.names[name] = x
-        return name
+        return self.names.constant(x)
 
     def _find_suspects(self) -> None:
         """Find the outputs of each way that a hopeful product may have turned to nan: they are checked."""
@@ -450,7 +488,17 @@ def same(x: float, y: float) -> bool:
 def _called(source: str) -> tuple[str, ...]:
     tree = ast.parse(source.format(*["_"] * 9))
     names = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    return tuple(dict.fromkeys(name for name in names if name not in ("abs", "max", "min")))
+    return tuple(dict.fromkeys(names))
+
+
+def _function(primitive: Primitive, name: str) -> Any:
+    """Find the function that a source template of a primitive calls by this name."""
+    if name == primitive.name and p.TABLE.get(name) is not primitive:
+        return primitive.value  # one of the user's own
+    for place in (special, math, builtins):
+        if hasattr(place, name):
+            return getattr(place, name)
+    return primitive.value
 
 
 def bare(text: str) -> str:

@@ -1,12 +1,11 @@
 """`compile`: a function becomes straight-line Python that is called in its place, saved and pickled."""
 
 import os
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from autodiff.arguments import RESERVED, _shape
+from autodiff.arguments import _shape, readable_name
 from autodiff.codegen import same
 from autodiff.exporting import Code, Exported
 from autodiff.looping import _BackwardLoop, _BackwardPart, _ForwardLoop, _ForwardPart, _LoopCache, _Spread
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
     from autodiff.vectorising import Vectorised
 
 __all__ = ["Compiled", "compile"]
+
+CHANGED = (
+    "that has changed since it was compiled, and is neither a Value nor a number in an argument (the contents of other "
+    "objects are constants); pass its numbers as arguments"
+)
 
 
 @overload
@@ -87,9 +91,7 @@ class Compiled:
         self.function = f
         self.verify = verify
         self.max_ways = max_ways
-        self.__name__ = re.sub(r"\W", "", getattr(f, "__name__", "")) or "function"
-        if not self.__name__.isidentifier() or self.__name__ in RESERVED or self.__name__ == "lambda":
-            self.__name__ = "function"
+        self.__name__ = readable_name(f)
         self._forward, self._backward = _Cache(self, _Forward), _Cache(self, _Backward)
         batch = batch_of(f)
         if batch is not None:  # the loop over examples becomes part of the code
@@ -124,9 +126,8 @@ class Compiled:
     @property
     def source(self) -> str:
         """The generated Python, one function for each structure of arguments seen so far."""
-        return "\n\n".join(
-            entry.source for cache in (self._forward, self._backward) for entry in cache.entries.values()
-        )
+        sources = [entry.source for cache in (self._forward, self._backward) for entry in cache.entries.values()]
+        return "\n\n".join(sources) or f"# {self.__name__} has no code before its first call\n"
 
     @property
     def specialisations(self) -> tuple[Specialisation, ...]:
@@ -185,14 +186,13 @@ class Compiled:
         if _shape(found) != _shape(expected):
             raise RuntimeError(
                 f"compiled {self.__name__} gave {found!r:.60}, and the function itself {expected!r:.60}: it depends on "
-                "something that has changed since it was compiled; pass it as an argument"
+                f"something {CHANGED}"
             )
         for (way, x), (_, y) in zip(leaves(found), leaves(expected), strict=True):
             x, y = (v._data if isinstance(v, Value) else v for v in (x, y))
             if not (same(x, y) if isinstance(x, float) and isinstance(y, float) else x == y):
                 raise RuntimeError(
                     f"compiled {self.__name__} gave {x!r} at result{way}, and the function itself {y!r}: it depends on "
-                    "something that is neither an argument nor a Value and has changed since it was compiled; pass it "
-                    "as an argument"
+                    f"something {CHANGED}"
                 )
         return found

@@ -43,7 +43,15 @@ PARAMETER = {"shape": "Mrecord", "fillcolor": "#dba650"}
 INTERIOR = {"fillcolor": "#ffffff"}
 RESULT = {"fillcolor": "#b0d4ef", "penwidth": "2.5"}
 CONSTANT = {"shape": "ellipse", "fillcolor": "#e3e3e3", "style": "filled,dashed", "margin": "0.04"}
-ENTRY = {"shape": "point", "width": "0.01", "height": "0.01", "color": EDGE["color"], "label": ""}
+ENTRY = {
+    "shape": "box", "fixedsize": "true", "width": "0.01", "height": "0.01", "color": EDGE["color"],
+    "fillcolor": EDGE["color"], "penwidth": "2", "label": "",
+}  # fmt: skip
+# How the two halves of an edge meet at an entry: without a bend or, where that would push numbers out of frames, a gap.
+THROUGH = {
+    "LR": ({"headport": "w"}, {"tailport": "e"}),
+    "TB": ({"headclip": "false"}, {"tailclip": "false"}),
+}
 KINDS = {"leaf": LEAF, "parameter": PARAMETER, "interior": INTERIOR, "result": RESULT}
 HIGHLIGHT = {"color": "#b34700", "penwidth": "3"}
 
@@ -165,7 +173,7 @@ def draw(
     `direction` is "LR" (left to right) or "TB" (top to bottom), `format` what a notebook shows: "svg", "png", "html"
     or "dot". `module`, anything with named_parameters(), puts a frame around each of its parts, and colours its
     parameters; a module that is drawn itself, `draw(net, [1.0, 2.0])`, needs no mention. `highlight` marks every way
-    from a Value to the result, or, given several Values, the way from one to the next.
+    from a Value to the result, or, given several Values, the one way through these: each is an argument of the next.
     Needs `pip install "chainrule[drawing]"`.
     ValueError for more than 300 values: draw one neuron, or the loss of one example.
     """
@@ -290,15 +298,17 @@ class Graph:
             raise ValueError(f'direction is "LR" (left to right) or "TB" (top to bottom), not {direction!r}')
         lit = _highlighted(self, highlight)
         boxes = {node: self._box(node, f"n{i}", direction, grad) for i, node in enumerate(self.nodes)}
-        for node in lit.keys() | ({highlight} if isinstance(highlight, Value) else set()):
-            boxes[node] |= HIGHLIGHT
-        for argument in (node.arguments[i] for node, positions in lit.items() for i in positions):
-            boxes[argument] |= HIGHLIGHT  # type: ignore[index]
+        starts = {
+            argument for node, positions in lit.items() for argument in map(node.arguments.__getitem__, positions)
+        }
+        for node in lit.keys() | starts | ({highlight} if isinstance(highlight, Value) else set()):
+            if node is not self.result:  # whose border says that it is the result
+                boxes[node] |= HIGHLIGHT  # type: ignore[index]
         graph = _empty_graph(direction)
         entries = {node: self._entries(node, box["name"]) for node, box in boxes.items()}
-        _add_boxes(graph, boxes, self.parts, entries)
+        _add_boxes(graph, boxes, self.parts, entries, direction)
         for node in self.nodes:
-            self._add_edges(graph, node, boxes, entries[node], lit.get(node, set()))
+            self._add_edges(graph, node, boxes, entries[node], lit.get(node, set()), direction)
         return str(graph.source)
 
     def _box(self, node: Value, name: str, direction: Direction, grad: Callable[[Value], str] | None) -> dict[str, str]:
@@ -318,8 +328,11 @@ class Graph:
         name, formula = self.names[node], self.formula(node)
         if node.primitive is None or not formula:
             return name, True
-        complete = len(formula) <= MAX_FORMULA
-        return f"{name} = {formula if complete else node.primitive.name}", complete
+        if len(formula) <= MAX_FORMULA:
+            return f"{name} = {formula}", True
+        ends = [self.names[x] if isinstance(x, Value) else short(x) for x in (node.arguments[0], node.arguments[-1])]
+        shorter = f"{node.primitive.name}({ends[0]}, ..., {ends[1]})"
+        return f"{name} = {shorter if len(shorter) <= MAX_FORMULA else node.primitive.name}", False
 
     def kind(self, node: Value) -> str:
         """Tell results, parameters, other leaves and what lies between apart.
@@ -344,7 +357,13 @@ class Graph:
         }
 
     def _add_edges(
-        self, graph: Any, node: Value, boxes: Mapping[Value, dict[str, str]], entries: Mapping[int, str], lit: set[int]
+        self,
+        graph: Any,
+        node: Value,
+        boxes: Mapping[Value, dict[str, str]],
+        entries: Mapping[int, str],
+        lit: set[int],
+        direction: Direction,
     ) -> None:
         """Draw an edge for each argument in order, repeats included; for constants where the title leaves them out."""
         name, complete = boxes[node]["name"], self._title(node)[1]
@@ -354,8 +373,10 @@ class Graph:
                 start, edge = boxes[argument]["name"], f"e{name[1:]}_{i}"
                 attributes = {**HIGHLIGHT, "fontcolor": HIGHLIGHT["color"]} if i in lit else {}
                 if i in entries:
-                    graph.edge(start, entries[i], id=f"{edge}a", arrowhead="none", **attributes)
+                    into, out = THROUGH[direction]
+                    graph.edge(start, entries[i], id=f"{edge}a", arrowhead="none", **into, **attributes)
                     start = entries[i]
+                    attributes |= out
                 elif self.parts.get(argument) != self.parts.get(node):
                     attributes["minlen"] = "2"  # or the number stands on the frame
                 graph.edge(start, name, label=f" {short(locals_[i])} ", id=edge, **attributes)
@@ -515,20 +536,29 @@ def _add_boxes(
     boxes: Mapping[Value, dict[str, str]],
     parts: Mapping[Value, Part],
     entries: Mapping[Value, Mapping[int, str]],
+    direction: Direction,
 ) -> None:
-    """Add the nodes and entries, each inside the frames of the parts it belongs to."""
+    """Add the nodes and entries, each inside the frames of the parts it belongs to.
+
+    Most edges enter a frame at its left or top, so that is not where its title stands.
+    """
+    across = direction == "LR"
     frames: dict[Part, Any] = {(): graph}
     inside: dict[Part, list[dict[str, str]]] = {(): []}
     for node, box in boxes.items():
         part = parts.get(node, ())
         for length in range(1, len(part) + 1):
             if part[:length] not in frames:
-                attributes = {**CLUSTER, "label": _escape(_visible(part[length - 1]))}
+                attributes = {
+                    **CLUSTER,
+                    "labelloc": "t" if across else "b",
+                    "label": _escape(_visible(part[length - 1])),
+                }
                 frames[part[:length]] = type(graph)(f"cluster_{len(frames)}", graph_attr=attributes)
                 inside[part[:length]] = []
         inside[part] += [box, *({"name": name, **ENTRY} for name in entries[node].values())]
     for part, frame in sorted(frames.items(), key=lambda item: -len(item[0])):  # a frame is copied as it is
-        for box in reversed(inside[part]) if part else inside[part]:  # dot fills a frame from below
+        for box in reversed(inside[part]) if part and across else inside[part]:  # dot fills a frame from below
             frame.node(**box)
         if part:
             frames[part[:-1]].subgraph(frame)

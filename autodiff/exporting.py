@@ -24,6 +24,7 @@ class Code(NamedTuple):
     source: str
     careful: str  # the same with every exact 0 winning; empty where that makes no difference
     objects: dict[str, Any]
+    words: dict[str, str]  # the names of what surrounds every generated function: other, learn, math, ...
     defaults: tuple[Any, Any]
     arguments: str
     in_backward: bool
@@ -35,7 +36,8 @@ class Code(NamedTuple):
 
     def execute(self, source: str, name: str, around: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
         """Turn source into a function."""
-        namespace = {"math": math, **self.objects, **around}
+        namespace = {self.words["math"]: math, **self.objects}
+        namespace |= {self.words[word]: x for word, x in around.items()}
         exec(compile(source, f"<chainrule: {name}>", "exec"), namespace)
         function: Callable[..., Any] = namespace[name]
         function.__defaults__, function.__kwdefaults__ = self.defaults

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from autodiff import primitives as p
-from autodiff.primitives import constant
+from autodiff.primitives import constant, shortened
 
 __all__ = [
     "affine",
@@ -28,7 +28,7 @@ def sum(values: Iterable[Any]) -> Any:  # shadows the builtin on purpose: `autod
     >>> sum([0.1, 0.2, 0.3])
     0.6000000000000001
     """
-    return p.total(*values)
+    return p.total(*_sequence("sum", values))
 
 
 def dot(ws: Iterable[Any], xs: Iterable[Any]) -> Any:
@@ -37,7 +37,7 @@ def dot(ws: Iterable[Any], xs: Iterable[Any]) -> Any:
     >>> dot([1.0, 2.0], [3.0, 4.0])
     11.0
     """
-    ws, xs = tuple(ws), tuple(xs)
+    ws, xs = _sequence("dot", ws), _sequence("dot", xs)
     _check_lengths("dot", ws, xs)
     return p.dot_product(*ws, *xs)
 
@@ -48,7 +48,7 @@ def sum_of_squares(xs: Iterable[Any]) -> Any:
     >>> sum_of_squares([3.0, 4.0])
     25.0
     """
-    return p.sum_of_squares(*xs)
+    return p.sum_of_squares(*_sequence("sum_of_squares", xs))
 
 
 def affine(ws: Iterable[Any], xs: Iterable[Any], b: Any) -> Any:
@@ -57,7 +57,7 @@ def affine(ws: Iterable[Any], xs: Iterable[Any], b: Any) -> Any:
     >>> affine([1.0, 2.0], [3.0, 4.0], 0.5)
     11.5
     """
-    ws, xs = tuple(ws), tuple(xs)
+    ws, xs = _sequence("affine", ws), _sequence("affine", xs)
     _check_lengths("affine", ws, xs)
     return p.affine_map(*ws, *xs, b)
 
@@ -102,7 +102,7 @@ def softmax_cross_entropy(logits: Iterable[Any], target: Any) -> Any:
     0.6931471805599453
     """
     xs = _some("softmax_cross_entropy", logits)
-    if hasattr(target, "__len__"):
+    if hasattr(target, "__len__") and not isinstance(target, str):
         _check_lengths("softmax_cross_entropy", xs, tuple(target))
         return -dot(target, log_softmax(xs))
     index = constant(target, "the target class")
@@ -125,8 +125,14 @@ def _check_lengths(name: str, xs: tuple[Any, ...], ys: tuple[Any, ...]) -> None:
         raise ValueError(f"{name}() needs two sequences of one length, not {len(xs)} and {len(ys)}")
 
 
+def _sequence(name: str, xs: Iterable[Any]) -> tuple[Any, ...]:
+    if not isinstance(xs, Iterable):
+        raise TypeError(f"{name}() takes a sequence of numbers, such as [x, y], not {shortened(xs)}")
+    return tuple(xs)
+
+
 def _some(name: str, xs: Iterable[Any]) -> tuple[Any, ...]:
-    xs = tuple(xs)
+    xs = _sequence(name, xs)
     if not xs:
         raise ValueError(f"{name}() of nothing has no value: give it at least one number")
     return xs

@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
@@ -11,27 +10,27 @@ from typing import Any
 
 from autodiff import primitives as p
 from autodiff import special
+from autodiff.arguments import readable_name
 from autodiff.backends import (
     Arguments,
+    add_way,
+    arranged,
     bind,
     call_template,
-    check_captured,
-    is_watched,
     numeric,
     or_nan,
     package,
-    refuse_questions,
     signature_of,
     skeleton,
 )
-from autodiff.backprop import pull, toposort
 from autodiff.primitives import Primitive, constant
 from autodiff.rolling import Place, Rolled, Target
-from autodiff.terms import Block, Builder, NotDeterministicError, Term
+from autodiff.specialising import _is_watched, _Leaves, _with_signals
+from autodiff.terms import Block, Builder, Term
 from autodiff.tracing import trace
-from autodiff.transforms import _deriving, batch_of
+from autodiff.transforms import batch_of
 from autodiff.trees import children, is_array, rebuild
-from autodiff.value import Value, _mode_with
+from autodiff.value import Value
 
 __all__ = ["Native"]
 
@@ -52,16 +51,16 @@ def power(x, y):
     return x**y
 
 def floor(x):
-    return np.floor(x)
+    return np.floor(x) + 0.0
 
 def ceil(x):
-    return np.ceil(x)
+    return np.ceil(x) + 0.0
 
 def trunc(x):
-    return np.trunc(x)
+    return np.trunc(x) + 0.0
 
 def rint(x):
-    return np.rint(x)
+    return np.rint(x) + 0.0
 
 def cbrt(x):
     return np.cbrt(x)
@@ -126,12 +125,27 @@ def softmax_cross_entropy(index, *xs):
         return math.log1p(rest)
     return (high - target) + math.log(rest + math.exp(target - high))
 """
-NOT_NATIVE = ("sinc", "polygamma", "digamma", "cot_derivative", "sinpi")  # lists and exact sums: called in Python
+NOT_NATIVE = (
+    "sinc",
+    "polygamma",
+    "digamma",
+    "gamma_derivative",
+    "cot_derivative",
+    "sinpi",
+)  # lists, exact sums: called in Python
 CALLED_BACK = """
 def {name}({args}):
     with numba.objmode(result="float64"):
         result = call({args})
     return result
+"""
+
+GUARDED = """
+def guarded({args}):
+    try:
+        return call({args})
+    except Exception:
+        return nan
 """
 
 
@@ -155,6 +169,13 @@ def _native_functions() -> dict[str, Any]:
         if name not in space and hasattr(math, name):
             space[name] = getattr(math, name)
     return space
+
+
+def _guarded(numba: Any, function: Callable[..., float], arity: int) -> Any:
+    """Let machine code call a function in machine code; nan where it raises."""
+    space: dict[str, Any] = {"call": function, "nan": math.nan}
+    exec(GUARDED.format(args=", ".join(f"x{i}" for i in range(arity))), space)
+    return numba.njit(space["guarded"])
 
 
 def _called_back(numba: Any, name: str, function: Callable[..., float], arity: int = 0) -> Any:
@@ -188,9 +209,9 @@ class _Kernel:
             term.name = f"x{number_}"
         self.builder = Builder(self.inputs, in_loop=owner.in_batch)
         self.result: Any = None
-        self.outputs: list[Any] = []
+        self.shape: Any = None  # of the results, if there are any yet
+        self.size = 0  # how many numbers the result has
         self.leaves: dict[Value, int] = {}
-        self.found: dict[Block, tuple[Value, ...]] = {}
         self.source = ""
         self.call: Callable[..., int] | None = None
         self.careful: Callable[..., int] | None = None
@@ -217,34 +238,23 @@ class _Kernel:
     def add(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Trace f at one example, and add the way that it takes."""
         f = self.owner.one_example
-        found: list[Value] = []
-        record = trace(partial(_with_signals, f, found) if self.backward else f, args, kwargs)
-        refuse_questions(record)
-        if not self.backward and self.outputs and skeleton(record.result) != skeleton(self.result):
-            raise TypeError(f"{self.owner.__name__} returns results of several shapes on its branches")
-        try:
-            self.builder.add(record, [])
-        except NotDeterministicError:
-            raise TypeError(f"{self.owner.__name__} gives another result each time it is called") from None
-        check_captured(self.builder)
-        self.found[self.builder._block] = tuple(found)
-        self.result, self.outputs = record.result, record.outputs()
+        record = trace(partial(_with_signals, f) if self.backward else f, args, kwargs)
+        add_way(self.builder, record, self.owner.__name__, self.shape)
         self.leaves = {leaf: i for i, leaf in enumerate(self.builder.captured)}
+        self.size = 1 + len(self.leaves) if self.backward else len(numeric(record.outputs()))
+        if not self.backward:
+            self.result, self.shape = record.result, skeleton(record.result)
 
     def targets(self, block: Block) -> list[Target]:
         """Say where the outputs of a way go: to the value and the derivatives by Values from outside, or in order."""
         if self.backward:
-            value, *signals = block.outputs or [0.0]
-            pairs = zip(self.found[block], signals, strict=True)
+            value, *signals, found = block.outputs or [0.0, _Leaves()]
+            pairs = zip(found.values, signals, strict=True)
             ends = [(0, value), *((1 + self.leaves[leaf], x) for leaf, x in pairs if isinstance(x, Term) or x)]
         else:
-            ends = list(enumerate(numeric(block.outputs or [])))
-        return [Target(Place("out", i), x, "+=") for i, x in ends]
-
-    @property
-    def size(self) -> int:
-        """Count the numbers of the result."""
-        return 1 + len(self.leaves) if self.backward else len(numeric(self.outputs))
+            ends = list(enumerate(numeric(block.outputs)))
+        sign = "+=" if self.owner.in_batch else "="
+        return [Target(Place("out", i), x, sign) for i, x in ends]
 
     def translate(self, careful: bool) -> tuple[str, Callable[..., int]]:
         """Print the kernel and have it compiled."""
@@ -282,8 +292,8 @@ class _Kernel:
         made = {name: item for name, (_, item) in own.items()}
         space = {**_native_functions(), **made, **tables, "empty": self.np.empty}
         exec(compile(source, f"<chainrule in Numba: {self.owner.__name__}>", "exec"), space)
-        vector, matrix = numba.float64[::1], numba.float64[:, ::1]
-        signature = numba.int64(vector, vector, numba.int64, *[matrix for _ in self.columns])
+        vector, matrix = (numba.types.Array(numba.float64, axes, "C", readonly=True) for axes in (1, 2))
+        signature = numba.int64(vector, numba.float64[::1], numba.int64, *[matrix for _ in self.columns])
         return source, numba.njit(signature, error_model="numpy")(space["kernel"])
 
     @staticmethod
@@ -292,7 +302,7 @@ class _Kernel:
         if p.TABLE.get(primitive.name) is primitive:
             source = primitive.template(tuple(args)) if primitive.arity is not None else call_template(primitive, args)
             if source == "{} ** {}":
-                small = abs(args[1]) <= 16.0
+                small = -1.0 <= args[1] <= 16.0  # products would underflow before their inverse does
                 return f"{{0}} ** {int(args[1])}" if small else "power({}, {})"
             return source or call_template(primitive, args)
         name = f"own_{primitive.name}"
@@ -343,23 +353,16 @@ def _own_function(primitive: Primitive, arity: int) -> Any:
     """Translate the value of a primitive that a user declared; if Numba cannot, it is called in Python."""
     numba = package("numba", "numba")
     try:
-        return numba.njit(numba.float64(*[numba.float64] * arity), error_model="numpy")(primitive.value)
+        made = numba.njit(numba.float64(*[numba.float64] * arity), error_model="numpy")(primitive.value)
+        return _guarded(numba, made, arity)
     except (numba.core.errors.NumbaError, TypeError, AttributeError):
         return _called_back(numba, primitive.name, primitive.value, arity)
 
 
-def _with_signals(f: Callable[..., Any], found: list[Value], *args: Any, **kwargs: Any) -> list[Any]:
-    """Evaluate f, and carry error signals back to the leaves that it closes over, which are put into `found`."""
-    created: dict[Value, bool] = {}
-    with _mode_with(log=created):
-        output = f(*args, **kwargs)
-    if not isinstance(output, Value):
-        return [constant(output, "the result of the function")]
-    order = toposort(output)
-    found += [node for node in order if node._primitive is None and node not in created]
-    with _deriving(order):
-        signals = pull(order, {output: 1.0}, found)
-    return [output, *(signals.get(leaf, 0.0) for leaf in found)]
+def _one_number(f: Callable[..., Any], *example: Any) -> Any:
+    """Evaluate f for one example, as a batch does."""
+    output = f(*example)
+    return output if isinstance(output, Value) else constant(output, "the result of the function")
 
 
 class Native:
@@ -385,10 +388,10 @@ class Native:
         self.function, self.plain, self.max_ways = f, plain, max_ways
         self.np = package("numpy", "numba")
         package("numba", "numba")
-        self.__name__ = re.sub(r"\W", "", getattr(f, "__name__", "")).replace("lambda", "") or "function"
+        self.__name__ = readable_name(f)
         batch = batch_of(f)
         self.in_batch = batch is not None
-        self.one_example: Callable[..., Any] = batch.one_example if batch else f
+        self.one_example: Callable[..., Any] = partial(_one_number, batch.one_example) if batch else f
         self.is_mean = batch is not None and batch.kind == "batch_mean"
         self._signature = signature_of(f)
         self._kernels: dict[Any, _Kernel] = {}
@@ -396,20 +399,20 @@ class Native:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the machine code."""
-        if is_watched():
+        if _is_watched():
             return self.plain(*args, **kwargs)
         try:
             if self.in_batch:
-                return self._batch(_current, args, backward=False)[0]
+                return self._batch(_current, args, kwargs, backward=False)[0]
             kernel, matrix, sample = self._prepared(args, kwargs, backward=False)
             out = kernel.run(_current, [matrix], sample)
         except _TooManyWaysError:
             return self.plain(*args, **kwargs)
-        return _arranged(kernel.result, iter(kernel.outputs), iter(out.tolist()))
+        return arranged(kernel.result, out.tolist())
 
     def backward(self, *args: Any, **kwargs: Any) -> float:
         """Return the value, and add the derivative by each Value that f closes over to its `grad`."""
-        if is_watched():
+        if _is_watched():
             return float(self.plain.backward(*args, **kwargs))
         try:
             value, slopes = self._derived(_current, args, kwargs)
@@ -425,7 +428,7 @@ class Native:
         Neither reads nor changes the Values, and so costs nothing for each of them: for an optimiser, SciPy's or one
         of a few lines of NumPy.
         """
-        chosen = {leaf: i for i, leaf in enumerate(parameters)}
+        chosen = {leaf: i for i, leaf in enumerate(dict.fromkeys(parameters))}
         if not all(isinstance(leaf, Value) for leaf in chosen):
             raise TypeError("as_function_of takes Values that the function closes over, such as model.parameters()")
         np, where = self.np, _Whereabouts(self.np, chosen)
@@ -438,8 +441,8 @@ class Native:
                 value, parts = self._sums(partial(where.read, array), args, kwargs)
             except _TooManyWaysError:
                 raise RuntimeError(
-                    f"{self.__name__} branches in more than {self.max_ways} ways: choose with autodiff.where, maximum "
-                    "or clip, which are operations, or raise max_ways"
+                    f"{self.__name__} has more than {self.max_ways} ways, or constants among its arguments: choose "
+                    "with autodiff.where, maximum or clip, which are operations, pass floats, or raise max_ways"
                 ) from None
             return value, where.gradient(parts)
 
@@ -462,8 +465,15 @@ class Native:
         with self._lock:
             kernel = self._kernels.get((backward, key))
             if kernel is None:
+                self._check_room([key], backward)
                 kernel = self._kernels[backward, key] = _Kernel(self, names, widths, backward)
             return kernel
+
+    def _check_room(self, keys: Iterable[Any], backward: bool) -> None:
+        """Refuse more structures of arguments than ways: each takes a translation."""
+        known = {key for kind, key in self._kernels if kind == backward}
+        if len(known.union(keys)) > self.max_ways:
+            raise _TooManyWaysError
 
     def _prepared(self, args: Any, kwargs: dict[str, Any], backward: bool) -> tuple[_Kernel, Any, Callable[[int], Any]]:
         """Find the kernel for one call without a batch, the numbers in one row, and how to trace it."""
@@ -471,15 +481,18 @@ class Native:
         if len(args) == 1 and not kwargs and type(args[0]) is np.ndarray and args[0].dtype == float:
             row = np.ascontiguousarray(args[0]).reshape(1, -1)
             return self._kernel(args[0].shape, ["x"], [row.shape[1]], backward), row, lambda _: (args, {})
-        arguments = Arguments(*bind(self._signature, args, kwargs), one_each=False)
+        parameters = list(self._signature.parameters) if self._signature else []
+        arguments = Arguments(*bind(self._signature, args, kwargs), one_each=False, parameters=parameters)
         row = np.array([arguments.numbers], dtype=float)
         kernel = self._kernel(arguments.key, ["x"], [row.shape[1]], backward)
         return kernel, row, lambda _: arguments.filled(map(float, arguments.numbers))
 
-    def _batch(self, read: Any, columns: tuple[Any, ...], backward: bool) -> tuple[float, list[tuple[_Kernel, Any]]]:
+    def _batch(
+        self, read: Any, columns: tuple[Any, ...], kwargs: dict[str, Any], backward: bool
+    ) -> tuple[float, list[tuple[_Kernel, Any]]]:
         """Run over all examples: the value, and each kernel with its sums of derivatives."""
-        if not columns or len({len(column) for column in columns}) != 1 or not len(columns[0]):
-            self.function(*columns)  # raises, and says why
+        if kwargs or not columns or len({len(column) for column in columns}) != 1 or not len(columns[0]):
+            self.function(*columns, **kwargs)  # raises, and says why
         count, total, parts = len(columns[0]), 0.0, []
         for kernel, matrices, sample in self._groups(columns, backward):
             out = kernel.run(read, matrices, sample)
@@ -501,6 +514,7 @@ class Native:
         for example in zip(*columns, strict=True):
             arguments = Arguments(example, {}, one_each=False)
             groups.setdefault(arguments.key, []).append(arguments)
+        self._check_room((("rows", key) for key in groups), backward)
         for key, members in groups.items():
             matrix = self.np.array([member.numbers for member in members], dtype=float)
             kernel = self._kernel(("rows", key), ["x"], [matrix.shape[1]], backward)
@@ -529,7 +543,7 @@ class Native:
     ) -> tuple[float, list[tuple[_Kernel, Any]]]:
         """Run with derivatives: the value, and each kernel with its derivatives."""
         if self.in_batch:
-            return self._batch(read, args, backward=True)
+            return self._batch(read, args, kwargs, backward=True)
         kernel, matrix, sample = self._prepared(args, kwargs, backward=True)
         out = kernel.run(read, [matrix], sample)
         return float(out[0]), [(kernel, out[1:])]
@@ -600,12 +614,3 @@ def _floats(example: Any) -> Any:
 
 def _filled(members: "list[Arguments]", i: int) -> Any:
     return members[i].filled(map(float, members[i].numbers))
-
-
-def _arranged(tree: Any, outputs: Iterator[Any], found: Iterator[float]) -> Any:
-    """Arrange results as f does; what is no number is constant."""
-    entries = children(tree)
-    if entries is None:
-        x = next(outputs)
-        return next(found) if isinstance(x, Value) or type(x) is float else x
-    return rebuild(tree, [_arranged(item, outputs, found) for _, item in entries])

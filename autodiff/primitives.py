@@ -13,7 +13,8 @@ order come for free), and that graph prints as source. Nothing else in the packa
 import math
 import numbers
 import operator
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
@@ -35,17 +36,29 @@ __all__ = ["Kernel", "Primitive"]
 Rule = float | Callable[..., Any]
 
 
-def constant(x: Any, what: str = "an argument") -> float:
-    """Convert a plain number to a float; anything else is a TypeError that says what to write.
+def constant(x: Any, what: str = "an argument", kinds: str = "a number or a Value") -> float:
+    """Convert a plain number to a float; anything else is a TypeError that says what it must be.
 
     >>> constant(2)
     2.0
     """
     if isinstance(x, numbers.Real):
         return float(x)
-    if hasattr(x, "shape") and getattr(x, "shape", None) != ():
-        raise TypeError(f"{what} is an array; functions of autodiff take one number, so use NumPy's: np.exp(array)")
-    raise TypeError(f"{what} must be a number or a Value, not {type(x).__name__} {x!r:.60}")
+    if getattr(x, "shape", ()) != ():
+        raise TypeError(
+            f"{what} is an array, and must be {kinds}: NumPy's functions take arrays of Values, entry by entry"
+        )
+    raise TypeError(f"{what} must be {kinds}, not {type(x).__name__} {shortened(x)}")
+
+
+def shortened(x: Any, width: int = 60) -> str:
+    """Show an object in an error message, cut off where it gets long.
+
+    >>> shortened(list(range(100)), 12)
+    '[0, 1, 2 ...'
+    """
+    shown = repr(x)
+    return shown if len(shown) <= width else shown[: width - 4].rstrip(" ,") + " ..."
 
 
 class Primitive:
@@ -84,16 +97,20 @@ class Primitive:
         self.derivatives = derivatives
         self.defaults = defaults
         self.arity: int | None = len(derivatives)
-        summary = (value.__doc__ or f"Return {name} of the arguments.").strip().split("\n")[0]
+        known = re.search(r"^ *(Return .*)$", value.__doc__ or "", flags=re.MULTILINE)
+        summary = known[1] if known else f"Return {name} of the arguments."
         self.__doc__ = f"{summary}\n\nTakes floats and returns a float, or takes Values and returns a Value."
 
-    def locals(self, out: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Evaluate every local derivative, on floats or on Values.
+    def locals(self, out: Any, args: tuple[Any, ...], wanted: Sequence[int] | None = None) -> tuple[Any, ...]:
+        """Evaluate every local derivative, on floats or on Values; or those wanted: others need not have a value.
 
         >>> mul.locals(6.0, (2.0, 3.0))
         (3.0, 2.0)
+        >>> power.locals(4.0, (-2.0, 2.0), wanted=[0])
+        (-4.0,)
         """
-        return tuple(rule(out, *args) if callable(rule) else rule for rule in self.derivatives)
+        rules = self.derivatives if wanted is None else [self.derivatives[i] for i in wanted]
+        return tuple(rule(out, *args) if callable(rule) else rule for rule in rules)
 
     def __call__(self, *args: Any) -> Any:
         """Apply to floats, giving a float, or to Values, giving a Value.
@@ -108,9 +125,10 @@ class Primitive:
         OverflowError: exp(1000.0): math range error
         """
         if len(args) != self.arity and self.arity is not None:
-            args += self.defaults[len(args) - self.arity :] if len(args) < self.arity else ()
+            given = len(args)
+            args += self.defaults[given - self.arity :] if given < self.arity else ()
             if len(args) != self.arity:
-                raise TypeError(f"{self.name}() takes {self.arity} arguments, not {len(args)}")
+                raise TypeError(f"{self.name}() takes {self.arity} argument{'s' * (self.arity != 1)}, not {given}")
         floats = True
         for arg in args:
             if type(arg) is not float:
@@ -179,8 +197,8 @@ class Kernel(Primitive):
         self.arity = None
         self._all_derivatives = derivatives
 
-    def locals(self, out: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Evaluate every local derivative, on floats or on Values.
+    def locals(self, out: Any, args: tuple[Any, ...], wanted: Sequence[int] | None = None) -> tuple[Any, ...]:
+        """Evaluate every local derivative, on floats or on Values; give those wanted.
 
         >>> total.locals(3.0, (1.0, 2.0))
         (1.0, 1.0)
@@ -190,7 +208,7 @@ class Kernel(Primitive):
             raise ValueError(
                 f"{self.name} of {len(args)} arguments has {len(found)} local derivatives: one is due for each"
             )
-        return found
+        return found if wanted is None else tuple(found[i] for i in wanted)
 
 
 class Custom(Kernel):
@@ -234,7 +252,7 @@ def _ieee_pow_base(out: Any, x: Any, y: Any) -> Any:
 
 def _power_exponent(out: Any, x: Any, y: Any) -> Any:
     """Give d x^y / dy = x^y log(x); 0 for 0^y, nan for a negative x."""
-    if type(x) is float:
+    if type(x) is float and type(y) is float:
         return chain(out, ieee_log(x))
     return power_log(x, y, 1.0)  # x^y may underflow where its derivative by x does not
 
@@ -354,7 +372,7 @@ square       = Primitive("square",   special.square,    "{0} * {0}", lambda out,
 reciprocal   = Primitive("reciprocal", special.reciprocal, "1.0 / {}", lambda out, x: -out * out)
 one_minus_square = Primitive("one_minus_square", special.one_minus_square, "(1.0 - {0}) * (1.0 + {0})", lambda out, x: -2.0 * x)
 times_complement = Primitive("times_complement", special.times_complement, "{0} * (1.0 - {0})", lambda out, x: 1.0 - 2.0 * x)
-sqrt         = Primitive("sqrt",     math.sqrt,         "sqrt({})",  lambda out, x: ieee_div(0.5, out))
+sqrt         = Primitive("sqrt",     math.sqrt,         "sqrt({})",  lambda out, x: ieee_div(0.5, out + 0.0))  # -0.0 becomes 0.0
 rsqrt        = Primitive("rsqrt",    special.rsqrt,     "1.0 / sqrt({})", lambda out, x: -0.5 * out / x)
 cbrt         = Primitive("cbrt",     math.cbrt,         "cbrt({})",  lambda out, x: square(ieee_div(1.0, out)) / 3.0)
 exp          = Primitive("exp",      math.exp,          "exp({})",   lambda out, x: out)
@@ -391,11 +409,12 @@ radians      = Primitive("radians",  math.radians,      "radians({})", RADIANS)
 
 # The rest of Python's math.
 copysign     = Primitive("copysign", math.copysign,     "copysign({}, {})", lambda out, x, y: sign(x) * copysign(1.0, y), 0.0)
-fmod         = Primitive("fmod",     math.fmod,         "fmod({}, {})", 1.0, lambda out, x, y: -rint(ieee_div(x - out, y)))
-remainder    = Primitive("remainder", math.remainder,   "remainder({}, {})", 1.0, lambda out, x, y: -rint(ieee_div(x - out, y)))
+fmod         = Primitive("fmod",     math.fmod,         "fmod({}, {})", 1.0, lambda out, x, y: -rint(ieee_div(x, y) - ieee_div(out, y)))
+remainder    = Primitive("remainder", math.remainder,   "remainder({}, {})", 1.0, lambda out, x, y: -rint(ieee_div(x, y) - ieee_div(out, y)))
 erf          = Primitive("erf",      math.erf,          "erf({})",   lambda out, x: TWO_OVER_SQRT_PI * exp(-x * x))
 erfc         = Primitive("erfc",     math.erfc,         "erfc({})",  lambda out, x: -TWO_OVER_SQRT_PI * exp(-x * x))
-gamma        = Primitive("gamma",    math.gamma,        "gamma({})", lambda out, x: out * digamma(x))
+gamma        = Primitive("gamma",    math.gamma,        "gamma({})", lambda out, x: gamma_derivative(1.0, x))
+gamma_derivative = Primitive("gamma_derivative", special.gamma_derivative, "gamma_derivative({}, {})", _no_derivative, lambda out, n, x: gamma_derivative(n + 1.0, x))
 lgamma       = Primitive("lgamma",   math.lgamma,       "lgamma({})", lambda out, x: digamma(x))
 digamma      = Primitive("digamma",  special.digamma,   "digamma({})", lambda out, x: polygamma(1.0, x))
 polygamma    = Primitive("polygamma", special.polygamma, "polygamma({}, {})", _no_derivative, lambda out, n, x: polygamma(n + 1.0, x))
@@ -445,6 +464,7 @@ TEXTBOOK = {
     "asin": Primitive("asin", asin.value, "", lambda out, x: 1.0 / sqrt(1.0 - x**2)),
     "acos": Primitive("acos", acos.value, "", lambda out, x: -1.0 / sqrt(1.0 - x**2)),
     "atan": Primitive("atan", atan.value, "", lambda out, x: 1.0 / (1.0 + x**2)),
+    "gamma": Primitive("gamma", gamma.value, "", lambda out, x: out * digamma(x)),
     "softsign": Primitive("softsign", softsign.value, "", lambda out, x: 1.0 / (1.0 + abs(x)) ** 2),
 }
 

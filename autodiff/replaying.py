@@ -49,19 +49,12 @@ def local_derivatives(node: Value) -> list[tuple[int, Value, float]]:
     >>> [(position, local) for position, argument, local in local_derivatives(2.0 / Value(4.0))]
     [(1, -0.125)]
     """
-    primitive = node._primitive
-    if primitive is None:
+    if node._primitive is None:
         return []
-    wanted = [(i, argument) for i, argument in enumerate(node._args) if isinstance(argument, Value)]
-    if primitive.arity is None:
-        locals_ = primitive.locals(node._data, node._inputs)
-        return [(i, argument, locals_[i]) for i, argument in wanted]
-    # Rule by rule, for that of a constant argument need not have a value.
-    rules = primitive.derivatives
-    return [
-        (i, argument, float(rule(node._data, *node._inputs)) if callable(rule := rules[i]) else rule)
-        for i, argument in wanted
-    ]
+    args = node._args
+    wanted = [i for i, arg in enumerate(args) if isinstance(arg, Value)]
+    found = node._primitive.locals(node._data, node._inputs, wanted)
+    return [(i, args[i], float(local)) for i, local in zip(wanted, found, strict=True)]
 
 
 def replay(value: Value, seed: float = 1.0) -> list[Event]:

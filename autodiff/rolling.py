@@ -27,10 +27,7 @@ class Plan:
     """What of a tree of blocks must be computed, and which products may be computed hopefully (`hopeful_products`)."""
 
     def __init__(self, builder: Builder, careful: bool) -> None:
-        self.blocks = [builder.root]
-        for block in self.blocks:
-            self.blocks.extend(block.ways.values())
-        self.blocks.insert(0, builder.before_loop)
+        self.blocks = builder.blocks()
         self.uses: dict[Term, int] = {}
         for block in reversed(self.blocks):
             self._use([*(block.outputs or ()), *(block.question.operands if block.question else ())])
@@ -114,6 +111,12 @@ def strides(numbers: Sequence[int], turns: Sequence[int]) -> list[int] | None:
     steps.reverse()
     expected = (numbers[0] + sum(s * i for s, i in zip(steps, at, strict=True)) for at in product(*map(range, turns)))
     return steps if all(x == y for x, y in zip(numbers, expected, strict=True)) else None
+
+
+def condition(ask: Ask, operand: Callable[[Any], Text]) -> str:
+    """Print a question that is answered by yes or no."""
+    texts = [operand(x).within(11) for x in ask.operands]
+    return f"{texts[0]} {COMPARISONS[ask.kind]} {texts[1]}" if ask.kind in COMPARISONS else f"{texts[0]} != 0.0"
 
 
 class Rolled:
@@ -326,8 +329,7 @@ class Rolled:
             block = following
 
     def _condition(self, ask: Ask, outcome: bool) -> str:
-        texts = [self.expression([self.operand(x)], Loops()).within(11) for x in ask.operands]
-        text = f"{texts[0]} {COMPARISONS[ask.kind]} {texts[1]}" if ask.kind in COMPARISONS else f"{texts[0]} != 0.0"
+        text = condition(ask, lambda x: self.expression([self.operand(x)], Loops()))
         return text if outcome else f"not {text}"
 
     def compute(self, block: Block, indent: str) -> None:

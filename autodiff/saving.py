@@ -4,6 +4,7 @@ Imported by `Compiled.save` when it is called: what takes sources apart costs mo
 """
 
 import ast
+import builtins
 import inspect
 import io
 import math
@@ -34,26 +35,29 @@ class Parameter:
     def data(self, data):
         self._data = float(data)
 '''
-STUBS = """
-def {other}(*args):
+STUBS = {
+    "other": """def {stub}(*args):
     raise TypeError("{name} was saved for {arguments}: see where it was compiled")
-
-
-def {learn}(*args):
+""",
+    "learn": """def {stub}(*args):
     raise LookupError("{name} was saved before a call took this way: compile and call it with such arguments first")
-
-
-def {itself}(*args):
+""",
+    "itself": """def {stub}(*args):
     raise  # the error of the arithmetic that is being handled
-"""
+""",
+}
 
 
 def module(name: str, codes: list[Code]) -> str:
     """Write the source of a module with these functions, those of one name for different arguments as one."""
-    needs = _Needs()
+    needs = _Needs(set[str]().union(*map(_locals, codes)), {code.name for code in codes})
+    places = _places(needs, codes)
     functions: list[str] = []
     for i, code in enumerate(codes):
-        functions += _functions(needs, code, i, [c for c in codes[i + 1 :] if c.name == code.name], codes)
+        alike = [k for k, other in enumerate(codes) if other.name == code.name]
+        kinds = " or ".join(f"({codes[k].arguments})" for k in alike).replace('"', "'")
+        following = next((places[k] for k in alike if k > i), "")
+        functions += _functions(needs, code, places[i], following, kinds)
     if needs.parameters:
         needs.definitions.append(PARAMETER.format(name=name))
     parameters = "".join(f"{shown} = Parameter({_literal(leaf._data)})\n" for leaf, shown in needs.parameters.items())
@@ -62,52 +66,57 @@ def module(name: str, codes: list[Code]) -> str:
     return "\n".join(filter(None, [HEAD.format(name=name) + "\n", imports and imports + "\n", body]))
 
 
-def _functions(needs: "_Needs", code: Code, i: int, rest: list[Code], codes: list[Code]) -> list[str]:
-    """Write one generated function, under a name of its own if an earlier one has the same."""
-    end = f"_{i}" if i else ""
-    names = {word: f"{word}{end}" for word in ("learn", "itself")}
-    names["other"] = _place(codes, rest[0]) if rest else f"other{end}"
-    own = _place(codes, code)
-    names |= {code.name: own, "careful": f"{own}_careful", f"{code.name}_careful": f"{own}_careful"}
-    source = "\n\n".join(filter(None, [_unwatched(code.source), _unwatched(code.careful)]))
-    used = _words(source)
-    for word in sorted(used & code.objects.keys() - {"watched"}):
+def _functions(needs: "_Needs", code: Code, place: str, following: str, kinds: str) -> list[str]:
+    """Write one generated function, and what it calls; arguments of other kinds go to the following one."""
+    parts = [_unwatched(part, code.words["watched"]) for part in (code.source, code.careful) if part]
+    used = _words("\n".join(parts))
+    careful = needs.unique(f"{place}_careful")
+    stubs = {word: needs.unique(word) for word in ("other", "learn", "itself") if code.words[word] in used}
+    if following:
+        stubs.pop("other", None)
+    names = {code.words["other"]: following, code.words["careful"]: careful}
+    names |= {code.words[word]: stub for word, stub in stubs.items()}
+    if code.words["math"] in used and code.words["math"] != "math":
+        names[code.words["math"]] = needs.add(code.words["math"], math, code.name)
+    for word in sorted(used & code.objects.keys() - {code.words["watched"]}):
         names[word] = needs.add(word, code.objects[word], code.name)
-    kinds = " or ".join(f"({c.arguments})" for c in codes if c.name == code.name).replace('"', "'")
-    stubs = STUBS.format(name=code.name, arguments=kinds, **names)
-    blocks = ["\n\n\ndef " + block for block in stubs.split("def ")[1:]]
-    kept = [b.strip() for b, word in zip(blocks, ("other", "learn", "itself"), strict=True) if word in used]
-    if rest:
-        kept = kept[1:]
-    return [*(k + "\n" for k in kept), *(_rename(part, names) for part in source.split("\n\n\n"))]
+    written = [STUBS[word].format(stub=stub, name=code.name, arguments=kinds) for word, stub in stubs.items()]
+    for part, old, new in zip(parts, (code.name, f"{code.name}_careful"), (place, careful), strict=False):
+        written.append(_rename(part, names).replace(f"def {old}(", f"def {new}(", 1))
+    return written
 
 
-def _place(codes: list[Code], code: Code) -> str:
-    """Name a function: the first for its arguments has the name, others a number too."""
-    same = [c for c in codes if c.name == code.name]
-    number = next(i for i, c in enumerate(same) if c is code)
-    return code.name if not number else f"{code.name}_{number + 1}"
+def _places(needs: "_Needs", codes: list[Code]) -> list[str]:
+    """Name the functions: the first for its arguments has the name, others a number too."""
+    places: list[str] = []
+    for i, code in enumerate(codes):
+        number = 1 + sum(c.name == code.name for c in codes[:i])
+        places.append(code.name if number == 1 else needs.unique(f"{code.name}_{number}"))
+    return places
 
 
-def _unwatched(source: str) -> str:
+def _locals(code: Code) -> set[str]:
+    """Find the names that a function gives itself: no name of the module may be one of them."""
+    return _words(code.source + code.careful) - code.objects.keys() - set(code.words.values())
+
+
+def _unwatched(source: str, watched: str) -> str:
     """Leave out the check for a compiler that is watching: there is none."""
-    lines = source.split("\n")
-    kept = [
-        line
-        for i, line in enumerate(lines)
-        if line.strip() != "if watched():" and (i == 0 or lines[i - 1].strip() != "if watched():")
-    ]
-    return "\n".join(kept)
+    lines, check = source.split("\n"), f"if {watched}():"
+    return "\n".join(
+        line for line, before in zip(lines, ["", *lines], strict=False) if check not in (line.strip(), before.strip())
+    )
 
 
 class _Needs:
     """What the generated functions need beside themselves."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: set[str], functions: set[str]) -> None:
+        self.taken = taken
         self.from_math: set[str] = set()
         self.definitions: list[str] = []
         self.parameters: dict[Value, str] = {}
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, Any] = dict.fromkeys(functions)
 
     def imports(self) -> str:
         """Print the import of functions of math."""
@@ -118,13 +127,15 @@ class _Needs:
         """Provide for one object; return the name to use for it."""
         if isinstance(x, Value):
             if x not in self.parameters:
-                self.parameters[x] = self._unique(name, x)
+                self.parameters[x] = self.unique(name, x)
             return self.parameters[x]
         if name in self._known and self._known[name] is x:
             return name
-        shown = self._unique(name, x)
+        shown = self.unique(name, x)
         known = getattr(x, "__name__", "")
-        if getattr(math, known, None) is x:
+        if x is math or getattr(builtins, known, None) is x:
+            self.definitions.append(f"{shown} = {known}\n")
+        elif getattr(math, known, None) is x:
             self.from_math.add(known)
             if shown != known:
                 self.definitions.append(f"{shown} = {known}\n")
@@ -141,11 +152,14 @@ class _Needs:
             )
         return shown
 
-    def _unique(self, name: str, x: Any) -> str:
-        while name in self._known and self._known[name] is not x:
-            name += "_"
-        self._known[name] = x
-        return name
+    def unique(self, name: str, x: Any = None) -> str:
+        """Give a name in the module that no function has for something of its own; with a number for the next."""
+        candidate, number = name, 1
+        while candidate in self.taken or (candidate in self._known and (x is None or self._known[candidate] is not x)):
+            number += 1
+            candidate = f"{name}_{number}"
+        self._known[candidate] = x
+        return candidate
 
     def _copy(self, function: Any) -> None:
         """Write the definition of one of our own functions, and before it of all that it needs."""

@@ -344,6 +344,26 @@ def sinpi(x: float, quarters: int = 0) -> float:
     return (math.sin(t), math.cos(t), -math.sin(t), -math.cos(t))[(n + quarters) % 4]
 
 
+def gamma_derivative(order: float, x: float) -> float:
+    """Return the derivative of that order of gamma: gamma times a polynomial in digamma and its derivatives."""
+    slopes = [polygamma(float(k), x) for k in range(int(order))]
+    bell = [1.0]  # the complete Bell polynomials of the slopes
+    for n in range(int(order)):
+        bell.append(sum(math.comb(n, k) * bell[n - k] * slopes[k] for k in range(n + 1)))
+    return times_gamma(bell[-1], x)
+
+
+def times_gamma(factor: float, x: float) -> float:
+    """Return factor * gamma(x), also where gamma(x) alone is too small for a float of full accuracy."""
+    value = math.gamma(x)
+    if abs(value) > 1e-290 or not x > -300.0:
+        return factor * value
+    while x < -150.0:  # gamma(x) = gamma(x + 1) / x, and x + 1 is exact
+        factor /= x
+        x += 1.0
+    return factor * math.gamma(x)
+
+
 def sinc(order: float, x: float) -> float:
     """Return the derivative of that order of sin(pi x) / (pi x).
 
@@ -384,8 +404,11 @@ BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 
 
 def cot_derivative(order: int, x: float) -> float:
     """Return the derivative of that order of pi cot(pi x), a polynomial in the cotangent."""
-    tangent = math.tan(pi * (x - round(x)))
-    cot = 1.0 / tangent
+    distance = x - round(x)  # from a pole
+    if abs(distance) <= 0.25:
+        cot = 1.0 / math.tan(pi * distance)
+    else:  # near the zeros between the poles, which no multiple of pi hits in floats
+        cot = math.copysign(math.tan(pi * (0.5 - abs(distance))), distance)
     powers = [0.0, 1.0]  # c
     for _ in range(order):  # d/dx c^k = -k (c^(k-1) + c^(k+1)), times pi
         grown = [0.0] * (len(powers) + 1)
@@ -487,7 +510,7 @@ def logsumexp(*xs: float) -> float:
     """Return the logarithm of the sum of exponentials, without overflow."""
     high = max(xs)
     if math.isinf(high):
-        return high
+        return high if all(x == x for x in xs) else nan
     first = xs.index(high)
     rest = 0.0
     for i, x in enumerate(xs):

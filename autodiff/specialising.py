@@ -18,26 +18,27 @@ from autodiff.arguments import (
     _defaults,
     _describe,
     _is_literal,
+    _is_plain,
     _Layout,
-    _Names,
     _parameters,
     _plain,
     _structure,
     _with_defaults,
 )
 from autodiff.backprop import pull, toposort
-from autodiff.codegen import WORDS, Printer
+from autodiff.codegen import Names, Printer
 from autodiff.exporting import Code
 from autodiff.primitives import constant
-from autodiff.terms import Ask, Block, Builder, NotDeterministicError, Term
+from autodiff.terms import Ask, Block, Builder, NotDeterministicError, Term, outcome_key
 from autodiff.tracing import Trace, is_number, trace
 from autodiff.transforms import _deriving
-from autodiff.trees import children, is_array, leaves, rebuild, tree_map, unflatten
+from autodiff.trees import builder, children, is_array, leaves, tree_map, unflatten
 from autodiff.value import Value, _get_mode, _mode_with, _node
 
 __all__ = ["Specialisation"]
 
 Owner = Any  # a `Compiled`; its module comes after this one
+CALLED = ("other", "learn", "careful", "itself")  # what the generated code calls
 _serial = itertools.count(1)
 
 
@@ -68,77 +69,79 @@ class _Cache:
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Find or make the specialisation for these arguments, and call it."""
-        if _is_watched() or any(isinstance(x, Value) for _, x in leaves([args, kwargs])):
+        return self.route(None, args, kwargs)
+
+    def route(self, sender: "_Entry | None", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do so for a call from outside, or for one that the code of a specialisation is not made for."""
+        if _is_watched():
             return self.kind.eager(self.owner, args, kwargs)
         args, kwargs = _with_defaults(self.owner.function, args, kwargs)
+        if any(isinstance(x, Value) for _, x in leaves([args, kwargs])):
+            return self.kind.eager(self.owner, args, kwargs)
         args, kwargs = tree_map(_plain, args), tree_map(_plain, kwargs)
-        return self.find(_structure([args, kwargs]), args, kwargs)
+        return self.find(_structure([args, kwargs]), sender, args, kwargs)
 
-    def find(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def find(self, key: Any, sender: "_Entry | None", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the specialisation with this key, made if need be."""
         with self.lock:
-            entry = self.entries.get(key)
+            entry: _Entry | None = self.entries.get(key)
             if entry is None:
-                entry = self.kind(self.owner, args, kwargs)
-                self.entries[key] = entry
-                entry.found = True
-                try:
-                    result = entry.learn(*args, **kwargs)
-                except BaseException:
-                    del self.entries[key]
-                    raise
-                finally:
-                    entry.found = False
-                if self.first is None:
-                    self.first = entry
-                    self.owner._install()
-                return result
-        if entry.found:  # and yet its code sent the call here
-            return entry.run_eagerly(*args, **kwargs)
-        entry.found = True
+                return self.make(key, args, kwargs)
+        call = entry.run_eagerly if sender is entry else entry.call  # its code did not take them, and yet they fit
+        return call(*args, **kwargs)
+
+    def make(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Make a specialisation from its first call."""
+        entry = self.entries[key] = self.kind(self.owner, key, args, kwargs)
         try:
-            return entry.call(*args, **kwargs)
-        finally:
-            entry.found = False
+            result = entry.learn(*args, **kwargs)
+        except BaseException:
+            del self.entries[key]
+            raise
+        if self.first is None:
+            self.first = entry
+            self.owner._install()
+        return result
 
 
 class _Entry:
     """The code for one structure of arguments."""
 
-    title = ""
+    is_backward = False
     in_loop = False
 
-    def __init__(self, owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, owner: Owner, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.owner = owner
-        self.key = _structure([list(args), kwargs])
+        self.key = key
         self.seconds = 0.0
         self.shape = ", ".join([_describe(x) for x in args] + [f"{k}={_describe(x)}" for k, x in kwargs.items()])
-        self.objects: dict[str, Any] = {}
-        self.names = _Names()
-        self.layout = _Layout(self.names, self.objects)
+        self.name = f"backward_{owner.__name__}" if self.is_backward else owner.__name__
+        self.names = Names(self.name, f"{self.name}_careful")
+        self.layout = _Layout(self.names)
         self.parameters, self.passed, self.call_args = _parameters(owner.function, args, kwargs)
-        self.name = self.title + owner.__name__
-        self.source = f"# {owner.__name__} runs as it is\n"
+        self.source = ""
         self.call: Callable[..., Any] = self.run_eagerly
         self.careful_call: Callable[..., Any] | None = None  # printed when first needed
         self.lock = threading.RLock()
         self.files: dict[str, str] = {}  # where debuggers find the generated code
         weakref.finalize(owner, _forget, self.files)
         self.on_floats = False  # it runs on floats, not on Values
-        self.found = False  # the cache is calling it
-        # f cannot be compiled for these arguments: it runs eagerly
-        # (or a parameter hides a word of the generated code)
-        self.as_it_is = not WORDS.isdisjoint(name.lstrip("*") for name in self.call_args)
+        self.as_it_is = ""  # why f runs eagerly for these arguments, if it does
+        self.likes: dict[Any, Any] = {}  # what makes containers like those in the results
         self.builder = Builder(self.layout.numbers, in_loop=self.in_loop)
         self.prepare(args, kwargs)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Write the lines that take the arguments apart."""
-        self.layout.wrong = f"return other({self.passed})"
-        self.names.used.update(name.lstrip("*") for name in self.call_args)
+        self.names.declare(name.lstrip("*") for name in self.call_args)
+        self.layout.wrong = self.calling("other")
         for name, tree in self.call_args.items():
             self.layout.take_apart(name.lstrip("*"), tree)
         self.layout.check_numbers()
+
+    def calling(self, word: str) -> str:
+        """Print the statement that leaves a call to somebody else."""
+        return f"return {self.names.own(word)}({self.passed})"
 
     # ---- what differs between calling and differentiating
 
@@ -179,8 +182,10 @@ class _Entry:
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate a call that takes a way not seen before, and add that way to the generated code."""
-        if _structure([list(args), kwargs]) != self.key:  # a container where there was a constant
-            return self.cache.call(*args, **kwargs)
+        if not _is_plain([args, kwargs]):  # one of NumPy's ints, say, is no int to the code
+            return self.call(*tree_map(_plain, args), **tree_map(_plain, kwargs))
+        if _structure([args, kwargs]) != self.key:  # a container where there was a constant
+            return self.elsewhere(*args, **kwargs)
         start = time.perf_counter()
         with self.lock:
             if self.as_it_is or self.builder.ways >= self.owner.max_ways:
@@ -198,29 +203,31 @@ class _Entry:
         try:
             self.builder.add(record, tests)
         except NotDeterministicError:
-            self.as_it_is = True
+            self.as_it_is = "it does not do the same at every call with these numbers"
         if any(leaf._primitive is not None for leaf in self.builder.captured):
-            self.as_it_is = True  # a Value computed outside: the result depends on its history too
+            self.as_it_is = "it uses a Value that was computed outside"  # the result depends on its history too
         if any(question.kind == "raised" for _, question in record.questions):
-            self.as_it_is = True  # f caught an error of an operation: only f knows what it does then
+            self.as_it_is = "it catches an error of an operation"  # only f knows what it does then
         known = (Value, int, float, str, type(None), _Leaves)
         if not all(isinstance(y, known) for y in record.outputs()):
-            self.as_it_is = self.on_floats = True  # what the result holds is hidden from the trace
+            self.on_floats = True  # what the result holds is hidden from the trace
+            self.as_it_is = "it returns objects that may hold numbers"
         if self.as_it_is:
+            self.source = f"# {self.name} runs as it is: {self.as_it_is}\n"
             self.call = self.run_eagerly
             self.owner._install()
             return False
         self.generate()
         return True
 
-    def other(self) -> Callable[..., Any]:
-        """Give what the generated code calls with arguments of another structure."""
-        return self.cache.call
+    def elsewhere(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a call with arguments of another structure."""
+        return self.cache.route(self, args, kwargs)
 
     @property
     def cache(self) -> _Cache:
         """Give the specialisations of which this is one."""
-        cache: _Cache = self.owner._backward if self.title else self.owner._forward
+        cache: _Cache = self.owner._backward if self.is_backward else self.owner._forward
         return cache
 
     def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -238,46 +245,48 @@ class _Entry:
 
     def print(self, name: str, careful: bool) -> str:
         """Print the whole function."""
-        printer = Printer(self.builder, careful, self.give, self.miss(), set(self.call_args))
-        printer.names.update(self.objects)
+        printer = Printer(self.builder, careful, self.give, self.miss(), self.names)
         for leaf, term in self.builder.captured.items():
-            if not term.name:
-                term.name = self.names.fresh(leaf.label or "w")
-                self.objects[f"leaf_{term.name}"] = leaf
-        lines = [f"def {name}({self.parameters}):", *("    " + line for line in self.layout.lines)]
-        used = [t for t in self.builder.captured.values() if t in printer.needed]
-        if used:
-            printer.names["watched"] = _is_watched
-            lines += ["    # Values from outside", "    if watched():", f"        {self.layout.wrong}"]
-            lines += [f"    {t.name} = leaf_{t.name}._data" for t in used]
-        printer.names.update(self.objects)
-        self.body(printer, lines)
-        self.objects.update(printer.names)
-        return "\n".join(lines) + "\n"
+            term.name = term.name or self.names.fresh(leaf.label or "w")
+        lines = [*self.header(), *self.values_from_outside(printer), *self.body(printer)]
+        return "\n".join([f"def {name}({self.parameters}):", *("    " + line for line in lines)]) + "\n"
+
+    def header(self) -> list[str]:
+        """Print how the arguments are taken apart."""
+        return self.layout.lines
+
+    def values_from_outside(self, printer: Printer) -> list[str]:
+        """Print how the Values that f closes over are read."""
+        used = [(leaf, term) for leaf, term in self.builder.captured.items() if term in printer.needed]
+        if not used:
+            return []
+        watched = self.names.own("watched", _is_watched)
+        lines = ["# Values from outside", f"if {watched}():", f"    {self.layout.wrong}"]
+        return lines + [f"{term.name} = {self.name_of(leaf)}._data" for leaf, term in used]
+
+    def name_of(self, leaf: Value) -> str:
+        """Name a Value from outside; the name of its term stands for its number."""
+        return self.names.own(f"leaf_{self.builder.captured[leaf].name}", leaf)
 
     def miss(self) -> str:
         """Print what happens on a way not seen before."""
-        return f"return learn({self.passed})"
+        return self.calling("learn")
 
-    def body(self, printer: Printer, lines: list[str]) -> None:
+    def body(self, printer: Printer) -> list[str]:
         """Print what comes after the arguments are taken apart."""
-        printer.print(self.builder.root, "        ")
-        lines += ["    try:", *printer.lines, *self.rescue()]
+        printer.print(self.builder.root, "    ")
+        return ["try:", *printer.lines, *self.rescue()]
 
     def rescue(self) -> list[str]:
         """Print what happens to an error: f itself raises it, naming the operation, or catches it."""
-        return ["    except (ArithmeticError, ValueError):", f"        return itself({self.passed})"]
+        names = f"{self.names.builtin('ArithmeticError')}, {self.names.builtin('ValueError')}"
+        return [f"except ({names}):", f"    {self.calling('itself')}"]
 
     def execute(self, source: str, name: str) -> Callable[..., Any]:
         """Turn generated source into a function that debuggers and tracebacks can show."""
         filename = f"<chainrule {next(_serial)}: {name}>"
-        namespace = {
-            **self.objects,
-            "other": self.other(),
-            "learn": self.learner(),
-            "careful": self.careful,
-            "itself": self.run_eagerly,
-        }
+        called = (self.elsewhere, self.learner(), self.careful, self.run_eagerly)
+        namespace = self.names.objects() | dict(zip(map(self.names.own, CALLED), called, strict=True))
         exec(builtins.compile(source, filename, "exec"), namespace)
         linecache.cache.pop(self.files.get(name, ""), None)
         self.files[name] = filename
@@ -301,23 +310,29 @@ class _Entry:
         """Give the generated code and what it needs, without the function it came from."""
         with self.lock:
             if self.as_it_is:
-                raise TypeError(f"{self.name} for ({self.shape}) runs as it is, without code of its own to be {done}")
+                raise TypeError(
+                    f"{self.name} for ({self.shape}) has no code of its own to be {done}: it runs as it is, for "
+                    f"{self.as_it_is}"
+                )
             source = self.source
-            careful = self.print(f"{self.name}_careful", careful=True) if "return careful(" in source else ""
+            careful = self.print(f"{self.name}_careful", careful=True) if self.calling("careful") in source else ""
+            words = {word: self.names.own(word) for word in CALLED}
+            words |= {"watched": self.names.own("watched", _is_watched), "math": self.names.own("math", math)}
             used = set(re.findall(r"\w+", source + careful))  # and words in strings: that does no harm
-            objects = {name: x for name, x in self.objects.items() if name in used and x is not math}
+            objects = {name: x for name, x in self.names.objects().items() if name in used and x is not math}
             defaults = (None, None) if self.in_loop else _defaults(self.owner.function)
-        return Code(self.name, source, careful, objects, defaults, self.shape, bool(self.title))
+        return Code(self.name, source, careful, objects, words, defaults, self.shape, self.is_backward)
 
     def suspicion(self, printer: Printer, names: list[str]) -> list[str]:
         """Print the check of results that a product of 0 and infinity may have spoilt."""
         if not names:
             return []
-        lines = [f"doubt {'+=' if i else '='} {' + '.join(names[i : i + 50])}" for i in range(0, len(names), 50)]
+        doubt = self.names.own("doubt")
+        lines = [f"{doubt} {'+=' if i else '='} {' + '.join(names[i : i + 50])}" for i in range(0, len(names), 50)]
         return [
             *lines,
-            "if doubt != doubt:  # 0 * inf somewhere? An exact 0 wins",
-            f"    return careful({self.passed})",
+            f"if {doubt} != {doubt}:  # 0 * inf somewhere? An exact 0 wins",
+            f"    {self.calling('careful')}",
         ]
 
     def report(self) -> Specialisation:
@@ -360,18 +375,18 @@ class _Forward(_Entry):
             keys = [repr(key) if _is_literal(key) else printer.constant(key) for key in tree]
             return "{" + ", ".join(f"{key}: {part}" for key, part in zip(keys, parts, strict=True)) + "}"
         if is_array(tree):
-            printer.names["array"] = sys.modules["numpy"].array
+            array = self.names.own("array", sys.modules["numpy"].array)
             shape = f".reshape({tree.shape})" if len(tree.shape) != 1 else ""
-            return f"array([{', '.join(parts)}]){shape}"
-        name = f"like_{type(tree).__name__}"
-        printer.names[name] = partial(rebuild, tree_map(lambda _: None, tree))
-        return f"{name}([{', '.join(parts)}])"
+            return f"{array}([{', '.join(parts)}]){shape}"
+        ways = tuple(map(outcome_key, tree)) if isinstance(tree, dict) else len(parts)
+        like = self.likes.setdefault((type(tree), ways), builder(tree))
+        return f"{self.names.own(f'like_{type(tree).__name__}', like)}([{', '.join(parts)}])"
 
 
 class _Backward(_Entry):
     """Calls f, and adds derivatives to the leaves that it closes over."""
 
-    title = "backward_"
+    is_backward = True
 
     @staticmethod
     def eager(owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -396,11 +411,11 @@ class _Backward(_Entry):
         lines = self.suspicion(printer, doubts)
         result = printer.operand(value)
         if not result.text.isidentifier():  # compute it first: an error must leave the gradients as they were
-            lines.append(f"value = {result.text}")
+            lines.append(f"{self.names.own('value')} = {result.text}")
         for leaf, signal in zip(found.values, signals, strict=True):
             if isinstance(signal, Term) or signal:
-                lines.append(f"leaf_{self.builder.captured[leaf].name}.grad += {printer.operand(signal).text}")
-        return [*lines, f"return {result.text if result.text.isidentifier() else 'value'}"]
+                lines.append(f"{self.name_of(leaf)}.grad += {printer.operand(signal).text}")
+        return [*lines, f"return {result.text if result.text.isidentifier() else self.names.own('value')}"]
 
 
 class _Leaves:

@@ -123,6 +123,7 @@
     next.disabled = last.disabled = at === data.steps.length;
     showPanel(now[chosen]);
     if (step) follow(boxes[step.target], boxes[step.node]);
+    else follow(boxes[data.steps[0].target]); // the result, where the pass begins
   };
 
   // Scroll the picture, and nothing around it.

@@ -66,7 +66,7 @@ def outcome_key(outcome: Any) -> Any:
     """Tell outcomes apart as bits do: 0.0 from -0.0, 1 from 1.0 and True, and nan from nothing."""
     if isinstance(outcome, float):
         return float, repr(outcome)
-    return (type(outcome), outcome) if isinstance(outcome, bool | int | str) else (object, Identity(outcome))
+    return (type(outcome), outcome) if type(outcome) in (bool, int, str) else (object, Identity(outcome))
 
 
 class Identity:
@@ -140,6 +140,13 @@ class Builder:
             self.ways += 1
         self._block.result = trace.result
         self._block.outputs = [self._operand(y, terms) if isinstance(y, Value) else y for y in trace.outputs()]
+
+    def blocks(self) -> list[Block]:
+        """List all blocks, each before those that follow it."""
+        found = [self.root]
+        for block in found:
+            found.extend(block.ways.values())
+        return [self.before_loop, *found]
 
     # ---- from nodes to terms
 

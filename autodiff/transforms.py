@@ -5,6 +5,7 @@ nothing else in the graph is a Value, the sweep is done in floats. Otherwise (an
 outside, or `f` closes over Values) it is done in Values, so that the result can be differentiated again.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import wraps
@@ -12,8 +13,8 @@ from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff.backprop import arrange, pull, push, sweep, toposort
-from autodiff.primitives import Custom, constant
-from autodiff.trees import children, leaves, tree_map, unflatten
+from autodiff.primitives import Custom, constant, shortened
+from autodiff.trees import children, leaves, leaves_like, unflatten
 from autodiff.value import Value, _accumulating, _get_mode, _is_traced, _mode_with, _node, _serial
 
 __all__ = [
@@ -77,27 +78,31 @@ class _Record:
             for node in own:
                 node._primitive = p.literal
 
-    def pull(self, output: Any, seed: Any = 1.0) -> list[Any]:
-        """Compute d output / d input times the seed for each input."""
+    def pull(self, *seeds: tuple[Any, Any]) -> list[Any]:
+        """Carry the seeds of these outputs back to each input, in one sweep."""
         with self.at_work():
-            return self._pull(output, seed)
+            return self._pull([(output, seed) for output, seed in seeds if isinstance(output, Value)])
 
-    def _order_of(self, output: Value) -> list[Value]:
-        """List what an output was computed from: as floats and as a graph in one order, so with equal rounding."""
-        return self.order if len(self.outputs) == 1 else toposort(output, stop=self.inputs)
+    def _order_of(self, outputs: list[Value]) -> list[Value]:
+        """List what outputs were computed from: as floats and as a graph in one order, so with equal rounding."""
+        return self.order if len(outputs) == len(self.outputs) else toposort(*outputs, stop=self.inputs)
 
-    def _pull(self, output: Any, seed: Any) -> list[Any]:
-        if not isinstance(output, Value):
-            return [self._finish(0.0, seed) for _ in self.inputs]
-        if not self.as_graph and type(seed) is float:
+    def _pull(self, seeds: list[tuple[Value, Any]]) -> list[Any]:
+        order = self._order_of([output for output, _ in seeds])
+        kind = next((seed for _, seed in seeds if isinstance(seed, Value)), 1.0)
+        if not self.as_graph and not isinstance(kind, Value):
             for node in [*self.order, *self.inputs]:
                 node.grad = 0.0
-            output.grad = seed
-            sweep(self._order_of(output))
+            for output, seed in seeds:
+                output.grad += seed
+            sweep(order)
             return [node.grad + 0.0 for node in self.inputs]
         with _deriving(self.order):
-            signals = pull(self._order_of(output), {output: seed}, self.inputs)
-            return [self._finish(signals.get(node, 0.0), seed) for node in self.inputs]
+            signals: dict[Value, Any] = {}
+            for output, seed in seeds:
+                signals[output] = signals[output] + seed if output in signals else seed
+            signals = pull(order, signals, self.inputs)
+            return [self._finish(signals.get(node, 0.0), kind) for node in self.inputs]
 
     def _finish(self, signal: Any, seed: Any = 1.0) -> Any:
         """Give a derivative the type that the result of f or the seed has, and no negative zero."""
@@ -143,10 +148,25 @@ def _deriving(order: list[Value]) -> Any:
     return _mode_with(deriving=True)
 
 
+def _check_function(f: Any, argnums: ArgNums, transform: str) -> None:
+    """Refuse what is easily mistaken: a number for the function, or an argument for the number of one."""
+    if not callable(f):
+        raise TypeError(f"{transform}() takes a function, not {shortened(f)}: write {transform}(f)(x)")
+    positions = argnums if isinstance(argnums, Sequence) else [argnums]
+    if not all(isinstance(i, int) for i in positions):
+        raise TypeError(
+            f"argnums are positions of arguments, such as 0 or (0, 1), not {shortened(argnums)}: the arguments "
+            f"themselves go to the result, {transform}(f)(x)"
+        )
+
+
 def _positions(f: Callable[..., Any], args: Sequence[Any], argnums: tuple[int, ...]) -> list[int]:
     for i in argnums:
         if not -len(args) <= i < len(args):
-            raise TypeError(f"{_name(f)} was called with {len(args)} positional arguments: there is no argument {i}")
+            raise TypeError(
+                f"{_name(f)} was called with {len(args)} positional arguments: there is no argument {i} to "
+                "differentiate by (those given by name are not counted)"
+            )
     return [i % len(args) for i in argnums]
 
 
@@ -181,12 +201,13 @@ def value_and_grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[...,
     >>> value_and_grad(lambda p: p["a"] * p["b"])({"a": 2.0, "b": 5.0})
     (10.0, {'a': 5.0, 'b': 2.0})
     """
+    _check_function(f, argnums, "value_and_grad")
 
     @wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         record = _Record(f, args, argnums, kwargs)
         output = _scalar(record, f, "grad")
-        return record.plain(output), record.shape(record.pull(output))
+        return record.plain(output), record.shape(record.pull((output, 1.0)))
 
     return value_and_gradient
 
@@ -199,6 +220,7 @@ def grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
     >>> grad(grad(lambda x: x**3))(2.0)
     12.0
     """
+    _check_function(f, argnums, "grad")
     both = value_and_grad(f, argnums)
 
     @wraps(f)
@@ -214,11 +236,12 @@ def jacobian(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
     >>> jacobian(lambda x: [x[0] * x[1], x[0] + x[1]])([2.0, 3.0])
     [[3.0, 2.0], [1.0, 1.0]]
     """
+    _check_function(f, argnums, "jacobian")
 
     @wraps(f)
     def jacobian_of_f(*args: Any, **kwargs: Any) -> Any:
         record = _Record(f, args, argnums, kwargs)
-        return unflatten(record.result, [record.shape(record.pull(y)) for y in record.outputs])
+        return unflatten(record.result, [record.shape(record.pull((y, 1.0))) for y in record.outputs])
 
     return jacobian_of_f
 
@@ -229,6 +252,7 @@ def hessian(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
     >>> hessian(lambda x: x[0] ** 2 * x[1])([3.0, 5.0])
     [[10.0, 6.0], [6.0, 0.0]]
     """
+    _check_function(f, argnums, "hessian")
     return jacobian(grad(f, argnums), argnums)
 
 
@@ -239,15 +263,14 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     >>> value, pullback([1.0, 10.0])
     ([6.0, 5.0], (13.0, 12.0))
     """
-    record = _Record(f, primals, range(len(primals)), {})
+    record, lock = _Record(f, primals, range(len(primals)), {}), threading.Lock()
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        seeds: list[Any] = []
-        tree_map(lambda _, seed: seeds.append(seed), record.result, cotangent)
+        seeds = leaves_like(record.result, cotangent)
         seeds = [seed if isinstance(seed, Value) else constant(seed, "the cotangent") for seed in seeds]
-        parts = [record.pull(output, seed) for output, seed in zip(record.outputs, seeds, strict=True)]
-        sums: list[Any] = [p.total(*column) for column in zip(*parts, strict=True)]
-        shaped: tuple[Any, ...] = record.shape(sums)
+        with lock:  # sweeps of one graph, one at a time
+            found = record.pull(*zip(record.outputs, seeds, strict=True))
+        shaped: tuple[Any, ...] = record.shape(found)
         return shaped
 
     return record.value(), pullback
@@ -259,9 +282,13 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 10.0))
     (6.0, 23.0)
     """
+    for what, given in (("primals", primals), ("tangents", tangents)):
+        if not hasattr(given, "__len__"):
+            raise TypeError(
+                f"jvp(f, primals, tangents) takes a sequence of arguments for each: write {what}=({given!r},)"
+            )
     record = _Record(f, primals, range(len(primals)), {})
-    given: list[Any] = []
-    tree_map(lambda _, tangent: given.append(tangent), list(primals), list(tangents))
+    given = leaves_like(list(primals), list(tangents))
     given = [t if isinstance(t, Value) else constant(t, "the tangent") for t in given]
     if any(isinstance(t, Value) for t in given):
         record.as_floats = False
@@ -277,6 +304,7 @@ def hvp(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     >>> hvp(lambda x: x[0] ** 2 * x[1])([3.0, 5.0], [1.0, 0.0])
     [10.0, 6.0]
     """
+    _check_function(f, 0, "hvp")
     gradient = grad(f)
 
     @wraps(f)
@@ -312,7 +340,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(f)
     def checkpointed(*args: Any) -> Any:
-        flat = [x if isinstance(x, Value) else constant(x, f"argument {way}") for way, x in leaves(list(args))]
+        named = [(f"argument {i}{way}", x) for i, arg in enumerate(args) for way, x in leaves(arg)]
+        flat = [x if isinstance(x, Value) else constant(x, name) for name, x in named]
         inputs = [p.identity(x) if isinstance(x, Value) else x for x in flat]
         created: dict[Value, bool] = {}
         with _mode_with(recording=True, log=created):
@@ -391,8 +420,10 @@ def batch_mean(f: Callable[..., Any], *, executor: Any = None, chunks: int = 8) 
 def _batch(
     f: Callable[..., Any], name: str, scale: Callable[[Any, int], Any], executor: Any, chunks: int
 ) -> Callable[..., Any]:
+    if not callable(f):
+        raise TypeError(f"{name}() takes a function of one example, not {shortened(f)}")
     if executor is not None and not hasattr(executor, "submit"):
-        raise TypeError(f"{name} takes an executor as in concurrent.futures, with submit(), not {executor!r:.60}")
+        raise TypeError(f"{name} takes an executor as in concurrent.futures, with submit(), not {shortened(executor)}")
     if chunks < 1:
         raise ValueError(f"{name} needs at least one chunk, not {chunks}")
 
@@ -440,6 +471,9 @@ def batch_of(f: Callable[..., Any]) -> Batch | None:
 def _examples(name: str, columns: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     if not columns:
         raise TypeError(f"{name} needs at least one sequence of examples")
+    for column in columns:
+        if not hasattr(column, "__len__"):
+            raise TypeError(f"{name} takes sequences with one entry per example, not {shortened(column)}")
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
         raise ValueError(f"{name} needs sequences of one length, not {', '.join(map(str, lengths))}")

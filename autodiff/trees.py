@@ -6,6 +6,7 @@ NumPy is never imported here: who passes an array has imported it.
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 __all__: list[str] = []
@@ -26,7 +27,7 @@ def children(tree: Any) -> list[tuple[str, Any]] | None:
     if isinstance(tree, list | tuple):
         return [(f"[{i}]", item) for i, item in enumerate(tree)]
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return [(f".{field.name}", getattr(tree, field.name)) for field in dataclasses.fields(tree)]
+        return [(f".{field.name}", getattr(tree, field.name)) for field in _fields(tree)]
     if is_array(tree):
         return [(f"[{i}]", item) for i, item in enumerate(tree.ravel().tolist())]
     return None
@@ -38,19 +39,40 @@ def rebuild(tree: Any, items: list[Any]) -> Any:
     >>> rebuild({"a": 1, "b": 2}, [3, 4])
     {'a': 3, 'b': 4}
     """
+    return builder(tree)(items)
+
+
+def builder(tree: Any) -> Callable[[list[Any]], Any]:
+    """Give what makes containers like `tree` from their entries; it does not keep the entries of this one alive.
+
+    >>> builder((1, 2))([3, 4])
+    (3, 4)
+    """
     if isinstance(tree, dict):
-        return dict(zip(tree, items, strict=True))
+        return partial(_dict, tuple(tree))
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return tree._make(items)  # type: ignore[attr-defined]
+        return tree._make  # type: ignore[attr-defined, no-any-return]
     if isinstance(tree, list | tuple):
-        return type(tree)(items)
+        return type(tree)
     if is_array(tree):
-        return _array(items, tree.shape)
-    fields = dataclasses.fields(tree)
-    return dataclasses.replace(tree, **{field.name: item for field, item in zip(fields, items, strict=True)})
+        return partial(_array, tree.shape)
+    return partial(_dataclass, type(tree), [field.name for field in _fields(tree)])
 
 
-def _array(items: list[Any], shape: tuple[int, ...]) -> Any:
+def _fields(tree: Any) -> list[Any]:
+    """List the fields that a dataclass is made from; it computes the others itself."""
+    return [field for field in dataclasses.fields(tree) if field.init]
+
+
+def _dict(keys: tuple[Any, ...], items: list[Any]) -> dict[Any, Any]:
+    return dict(zip(keys, items, strict=True))
+
+
+def _dataclass(kind: type, names: list[str], items: list[Any]) -> Any:
+    return kind(**dict(zip(names, items, strict=True)))
+
+
+def _array(shape: tuple[int, ...], items: list[Any]) -> Any:
     """Make an array of numbers, or of objects (Values) where there is no way around."""
     numpy = sys.modules["numpy"]
     if items and all(is_array(item) for item in items):
@@ -63,21 +85,33 @@ def _array(items: list[Any], shape: tuple[int, ...]) -> Any:
     return result.reshape(shape)
 
 
-def tree_map(function: Callable[..., Any], tree: Any, *others: Any, path: str = "") -> Any:
+def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """Apply a function to each leaf (and the leaves at its place in other trees), keeping the containers.
 
     >>> tree_map(lambda x, y: x + y, [1, (2, 3)], [10, (20, 30)])
     [11, (22, 33)]
     """
-    entries = children(tree)
+    columns = [leaves_like(tree, other) for other in (tree, *others)]
+    return unflatten(tree, [function(*row) for row in zip(*columns, strict=True)])
+
+
+def leaves_like(tree: Any, other: Any, path: str = "") -> list[Any]:
+    """List the leaves of another tree of the same shape.
+
+    >>> leaves_like([0, (0, 0)], [1, (2, 3)])
+    [1, 2, 3]
+    >>> leaves_like([0, (0, 0)], [1, (2, 3, 4)])
+    Traceback (most recent call last):
+    ...
+    ValueError: two arguments that must have one shape differ at [1]
+    """
+    entries, others = children(tree), children(other)
     if entries is None:
-        return function(tree, *others)
-    columns = [children(other) for other in others]
-    for column in columns:
-        if column is None or [way for way, _ in column] != [way for way, _ in entries]:
-            raise ValueError(f"two arguments that must have one shape differ{' at ' + path if path else ''}")
-    rows = zip(entries, *[column for column in columns if column is not None], strict=True)
-    return rebuild(tree, [tree_map(function, *(x for _, x in row), path=path + row[0][0]) for row in rows])
+        return [other]
+    if others is None or [way for way, _ in others] != [way for way, _ in entries]:
+        raise ValueError(f"two arguments that must have one shape differ{' at ' + path if path else ''}")
+    pairs = zip(entries, others, strict=True)
+    return [leaf for (way, item), (_, twin) in pairs for leaf in leaves_like(item, twin, path + way)]
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -100,5 +134,9 @@ def unflatten(tree: Any, items: Iterable[Any]) -> Any:
     >>> unflatten([0, (0, 0)], [1, 2, 3])
     [1, (2, 3)]
     """
-    source = iter(items)
-    return tree_map(lambda _: next(source), tree)
+    return _filled(tree, iter(items))
+
+
+def _filled(tree: Any, source: Iterator[Any]) -> Any:
+    entries = children(tree)
+    return next(source) if entries is None else rebuild(tree, [_filled(item, source) for _, item in entries])

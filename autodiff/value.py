@@ -125,16 +125,19 @@ def _observe(node: "Value", mode: Mode) -> "Value":
 
 
 def _check_finite(node: "Value") -> None:
-    name = node._primitive.name  # type: ignore[union-attr]
+    assert node._primitive is not None
+    name = node._primitive.name
     shown = [
         f"{arg.label} = {x!r}" if _label(arg) else repr(x) for arg, x in zip(node._args, node._inputs, strict=True)
     ]
     what = f"{name}({', '.join(shown)}) = {node._data!r}"
     if not isfinite(node._data):
         raise FloatingPointError(what)
-    for i, (arg, local) in enumerate(zip(node._args, node.local_derivatives(), strict=True), 1):
-        if not isfinite(local) and type(arg) is not float:
-            raise FloatingPointError(f"{what} has the local derivative {local!r} with respect to {_label(arg) or i}")
+    wanted = [i for i, arg in enumerate(node._args) if type(arg) is not float]
+    for i, local in zip(wanted, node._primitive.locals(node._data, node._inputs, wanted), strict=True):
+        if not isfinite(local):
+            which = _label(node._args[i]) or f"argument {i + 1}"
+            raise FloatingPointError(f"{what} has the local derivative {local!r} with respect to {which}")
 
 
 def _label(arg: Any) -> str:
@@ -370,6 +373,11 @@ class Value:
         _refuse_while_tracing("backward()", "compile value_and_grad(f), or call fast.backward(*args)")
         seed = constant(seed, "the seed of backward()")
         leaves, interior = arrange(self)
+        if p.argument in {node._primitive for node in interior}:
+            raise RuntimeError(
+                "backward() inside a function that grad() or another transform differentiates would lose what .grad "
+                "depends on, for that is a plain number: use grad(f) in there too"
+            )
         with _accumulating:
             before = [leaf.grad for leaf in leaves]
             try:
@@ -499,16 +507,22 @@ class Value:
         return outcome
 
     def __index__(self) -> int:
-        raise TypeError("a Value is no whole number: for range(), an index or a repetition write int(v)")
+        raise TypeError(
+            "a Value is no whole number: for range(), an index or a repetition write int(v); to multiply every entry "
+            "of a list write [v * x for x in xs]"
+        )
 
     def __float__(self) -> float:
         raise TypeError(
             "a Value does not turn into a float by itself, for that would drop its graph in silence: use v.data for "
-            "the number, or autodiff.exp(v) instead of math.exp(v)"
+            "the number, and autodiff's functions instead of math's, such as autodiff.exp(v) instead of math.exp(v)"
         )
 
     def __complex__(self) -> complex:
         raise TypeError("a Value is a real number: use complex(v.data) for a complex one without derivatives")
+
+    def __format__(self, spec: str) -> str:
+        return format(self.data, spec) if spec else str(self)
 
     def __repr__(self) -> str:
         label = f", label={self.label!r}" if self.label else ""
@@ -517,18 +531,24 @@ class Value:
     # ---- copies and pickles, of graphs of any depth
 
     def __copy__(self) -> "Value":
+        if self._primitive is None:  # by way of `data`, for a compiler has to know that a number leaves the graph
+            copied = Value(self.data, self.label)
+            copied.grad = self.grad
+            return copied
         return _restore(self._data, self.grad, self.label, self._primitive, self._args, self._inputs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Value":
         for node in toposort(self):
-            if id(node) not in memo:
+            if node._primitive is None and id(node) not in memo:
+                memo[id(node)] = node.__copy__()
+            elif id(node) not in memo:
                 args = tuple(arg if type(arg) is float else memo[id(arg)] for arg in node._args)
                 memo[id(node)] = _restore(node._data, node.grad, node.label, node._primitive, args, node._inputs)
         copied: Value = memo[id(self)]
         return copied
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        state = (self._data, self.grad, self.label, self._primitive, self._args, self._inputs)
+        state = (self.data, self.grad, self.label, self._primitive, self._args, self._inputs)
         pickling = _pickling.get()
         if self._primitive is None or (pickling is not None and self in pickling):
             return _restore, state
@@ -666,7 +686,7 @@ def _checked(data: Any) -> float:
         raise TypeError("Value(v) of a Value would drop its graph: use v itself, or v.detach() for a leaf of its own")
     if isinstance(data, bool):
         raise TypeError(f"data must be a number, not {data}: write Value(float(condition)) if that is meant")
-    return constant(data, "data")
+    return constant(data, "data", "a number")
 
 
 def _restore_last(ancestors: Any, *state: Any) -> Value:

@@ -2,7 +2,6 @@
 
 import importlib
 import itertools
-import keyword
 import math
 import re
 import threading
@@ -12,24 +11,27 @@ from typing import Any
 
 from autodiff import primitives as p
 from autodiff import special
+from autodiff.arguments import readable_name
 from autodiff.backends import (
     Arguments,
+    add_way,
+    arranged,
     bind,
     call_template,
-    check_captured,
+    is_numeric,
     numeric,
     or_nan,
     package,
-    refuse_questions,
     signature_of,
     skeleton,
 )
-from autodiff.codegen import ATOM, COMPARISONS, Text, bare, number, template
+from autodiff.codegen import ATOM, Names, Text, bare, number, template
 from autodiff.primitives import Primitive
-from autodiff.rolling import Plan
-from autodiff.terms import Ask, Block, Builder, NotDeterministicError, Term
+from autodiff.rolling import Plan, condition
+from autodiff.specialising import _is_watched
+from autodiff.terms import Block, Builder, Term
 from autodiff.tracing import Trace, trace
-from autodiff.trees import children, leaves, rebuild
+from autodiff.trees import children, is_array, leaves, rebuild, tree_map, unflatten
 from autodiff.value import Value
 
 __all__ = ["Vectorised"]
@@ -39,11 +41,16 @@ TRIES = 100  # points on which f may raise before one is traced
 
 # How primitives print for arrays where that differs from how they print for floats.
 VECTOR = {
-    "absolute": "abs({})",
     "ieee_div": "{} / {}",
     "ieee_log": "log({})",
     "ieee_pow": "power({}, {})",
     "pow": "power({}, {})",
+    "rsqrt": "1.0 / sqrt({})",
+    "sign": "copysign(sign({0}), {0})",
+    "floor": "floor({}) + 0.0",
+    "ceil": "ceil({}) + 0.0",
+    "trunc": "trunc({}) + 0.0",
+    "rint": "rint({}) + 0.0",
     "greater": "where({} > {}, 1.0, 0.0)",
     "beats": "where({0} > {1}, 1.0, where({0} < {1}, 0.0, where({0} == {1}, 0.5, nan)))",
     "within": "where(({1} <= {0}) & ({0} <= {2}), 1.0, 0.0)",
@@ -80,12 +87,8 @@ def _operators(primitive: Primitive, args: Sequence[Any]) -> str | None:
 
 def _array_template(primitive: Primitive, args: Sequence[Any]) -> str:
     """Give the source of a primitive on arrays."""
-    if primitive is p.absolute:
-        return "abs({})"
     if p.TABLE.get(primitive.name) is primitive and primitive.name in VECTOR and _operators(primitive, args) is None:
         return VECTOR[primitive.name]
-    if primitive is p.rsqrt:
-        return primitive.source
     return _operators(primitive, args) or call_template(primitive, args)
 
 
@@ -120,7 +123,9 @@ def _array_functions(np: Any) -> dict[str, Any]:
 
     def inverse_power(order: float, x: Any, y: Any) -> Any:
         radius = np.hypot(x, y)
-        first = np.where(radius == 0.0, complex(math.nan, math.nan), unit(x, y) / radius - 1j * (unit(y, x) / radius))
+        first = np.empty(np.shape(radius), complex)  # in parts: 1j * inf has a real part, which is nan
+        first.real = np.where(radius == 0.0, math.nan, unit(x, y) / radius)
+        first.imag = np.where(radius == 0.0, math.nan, -(unit(y, x) / radius))
         if order == 1.0:
             return first
         second = chain((x - y) / radius / radius, (x + y) / radius / radius) + 2.0j * first.real * first.imag
@@ -269,8 +274,8 @@ class _ArrayPrinter:
         self.functions.append("\n".join(lines) + "\n")
 
     def _result(self, block: Block) -> str:
-        numbers = [x for x in block.outputs or () if isinstance(x, Term) or type(x) is float]
-        return ", ".join(self.operand(x).text for x in numbers) + ("," if len(numbers) == 1 else "")
+        numbers = [self.operand(x).text for x in numeric(block.outputs)]
+        return ", ".join(numbers) + ("," if len(numbers) == 1 else "") if numbers else "()"
 
     def _fork(self, block: Block, live: list[str]) -> str:
         """Print the choice between two ways, each taken for the points that belong there."""
@@ -278,14 +283,13 @@ class _ArrayPrinter:
         ways = []
         for outcome in (True, False):
             way = block.ways.get((bool, outcome))
-            ways.append("unseen" if way is None else f"way_{next(self.serial)}")
+            name = "unseen"
+            if way is not None:
+                name = next(name for i in self.serial if (name := f"way_{i}") not in self.taken)
+            ways.append(name)
             if way is not None:
                 self.print(way, live, ways[-1])
-        return f"split({self._condition(block.question)}, {', '.join(ways)}, {', '.join(live)})"
-
-    def _condition(self, ask: Ask) -> str:
-        texts = [self.operand(x).within(11) for x in ask.operands]
-        return f"{texts[0]} {COMPARISONS[ask.kind]} {texts[1]}" if ask.kind in COMPARISONS else f"{texts[0]} != 0.0"
+        return f"split({condition(block.question, self.operand)}, {', '.join(ways)}, {', '.join(live)})"
 
     def _expression(self, term: Term) -> Text:
         assert term.primitive is not None
@@ -351,21 +355,6 @@ def _split(np: Any, mask: Any, yes: Callable[..., Any], no: Callable[..., Any], 
     return tuple(results)
 
 
-def _names_for(wishes: Iterable[str], reserved: Iterable[str]) -> list[str]:
-    """Make identifiers that differ from each other and from the words of generated code."""
-    used = {*reserved, *keyword.kwlist, "split", "unseen"}
-    names: list[str] = []
-    for wish in wishes:
-        name = re.sub(r"\W+", "_", wish).strip("_") or "w"
-        name = f"_{name}" if name[0].isdigit() else name
-        name = f"{name}_" if re.fullmatch(r"[vd]\d+|way_\d+", name) else name
-        while name in used:
-            name += "_"
-        used.add(name)
-        names.append(name)
-    return names
-
-
 class Vectorised:
     """A function compiled for NumPy arrays; `compile(f, backend="numpy")` makes it.
 
@@ -383,20 +372,36 @@ class Vectorised:
     def __init__(self, f: Callable[..., Any], max_ways: int) -> None:
         self.function = f
         self.max_ways = max_ways
-        self.__name__ = re.sub(r"\W", "", getattr(f, "__name__", "")).replace("lambda", "") or "function"
+        self.__name__ = readable_name(f)
         self.signature = signature_of(f)
+        self.parameters = list(self.signature.parameters) if self.signature else []
         self._entries: dict[Any, _Fields] = {}
         self._lock = threading.RLock()
         self._np = package("numpy", "numpy")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate f at every point of the broadcast arguments."""
-        arguments = Arguments(*bind(self.signature, args, kwargs), one_each=True)
+        watched = _is_watched()
+        if watched and not _has_array([args, kwargs]):
+            return self.function(*args, **kwargs)
+        arguments = Arguments(*bind(self.signature, args, kwargs), one_each=True, parameters=self.parameters)
+        if watched:
+            return self._one_by_one(arguments)
         with self._lock:
             entry = self._entries.get(arguments.key)
             if entry is None:
-                entry = self._entries[arguments.key] = _Fields(self, arguments, self._np)
+                entry = _Fields(self, arguments, self._np)
+                if len(self._entries) < self.max_ways:
+                    self._entries[arguments.key] = entry  # else it is made anew for each call
         return entry.run(arguments)
+
+    def _one_by_one(self, arguments: Arguments) -> Any:
+        """Evaluate f itself at every point, for whoever watches what it does."""
+        points = self._np.broadcast_arrays(*arguments.numbers)
+        rows = [arguments.filled(map(float, row)) for row in zip(*(x.flat for x in points), strict=True)]
+        results = [self.function(*args, **kwargs) for args, kwargs in rows]
+        columns = zip(*[[y for _, y in leaves(result)] for result in results], strict=True)
+        return unflatten(results[0], [rebuild(points[0], list(column)) for column in columns])
 
     @property
     def source(self) -> str:
@@ -426,9 +431,9 @@ class _Fields:
 
     def __init__(self, owner: Vectorised, arguments: Arguments, np: Any) -> None:
         self.owner, self.np = owner, np
-        wishes = list(owner.signature.parameters) if owner.signature else []
         self.functions = _array_functions(np)
-        self.names = _names_for(_readable(arguments.names, wishes), self.functions)
+        self.known = Names(*self.functions, "split", "unseen")
+        self.names = [self.known.fresh(re.sub(r"^(\w+)\[(\d+)\]$", r"\1\2", name)) for name in arguments.names]
         inputs = [Term(None, (), -1, False) for _ in arguments.numbers]
         for term, name in zip(inputs, self.names, strict=True):
             term.name = name
@@ -436,6 +441,7 @@ class _Fields:
         self.arguments = arguments  # whose constants every call of this structure shares
         self.result: Any = None
         self.outputs: list[Any] = []
+        self.shape: Any = None
         self.source = ""
         self.kernel: _Code | None = None
         self.careful: _Code | None = None
@@ -463,27 +469,18 @@ class _Fields:
 
     def add(self, record: Trace) -> None:
         """Add the way that a trace took, and print everything anew."""
-        refuse_questions(record)
-        if self.outputs and skeleton(record.result) != skeleton(self.result):
-            raise TypeError(
-                f"{self.owner.__name__} returns results of several shapes on its branches: each must return as many "
-                "numbers in the same containers, for they become arrays"
-            )
-        try:
-            self.builder.add(record, [])
-        except NotDeterministicError:
-            raise TypeError(f"{self.owner.__name__} gives another result each time it is called") from None
-        check_captured(self.builder)
-        self.result, self.outputs = record.result, record.outputs()
+        record.result = tree_map(lambda y: float(y) if type(y) is int else y, record.result)
+        add_way(self.builder, record, self.owner.__name__, self.shape)
+        self.result, self.outputs, self.shape = record.result, record.outputs(), skeleton(record.result)
         self.kernel, self.careful = self.print(careful=False), None
 
     def print(self, careful: bool) -> "_Code":
         """Print and define the functions."""
         captured = list(self.builder.captured)
-        names = _names_for([*self.names, *(leaf.label or "w" for leaf in captured)], self.functions)
-        for term, name in zip(self.builder.captured.values(), names[len(self.names) :], strict=True):
-            term.name = name
-        name = _names_for([self.owner.__name__], {*self.functions, *names})[0]
+        for leaf, term in self.builder.captured.items():
+            term.name = term.name or self.known.fresh(leaf.label or "w")
+        names = [*self.names, *(term.name for term in self.builder.captured.values())]
+        name = self.known.own(self.owner.__name__)
         printer = _ArrayPrinter(self.builder, {name, *names}, careful, self.np)
         printer.print(self.builder.root, names, name)
         source = "\n\n".join(printer.functions)
@@ -510,17 +507,18 @@ class _Fields:
         if self.learning and self.builder.ways < self.owner.max_ways:
             raise _UnseenError(points)
         arrays = self.np.broadcast_arrays(*points)
-        rows = zip(*(x.reshape(-1) for x in arrays), strict=True)
-        results = [numeric([*_plain_leaves(self.one(row))]) for row in rows]
+        results = [self.one(row) for row in zip(*(x.reshape(-1) for x in arrays), strict=True)]
         return tuple(self.np.array(column).reshape(arrays[0].shape) for column in zip(*results, strict=True))
 
-    def one(self, row: Iterable[Any]) -> Any:
+    def one(self, row: Iterable[Any]) -> list[float]:
         """Evaluate f at one point, on Values, as a trace does; nan where it raises."""
         args, kwargs = self.arguments.filled([Value(float(x)) for x in row])
         try:
-            return self.owner.function(*args, **kwargs)
+            found = [y for _, y in leaves(self.owner.function(*args, **kwargs))]
         except (ArithmeticError, ValueError):
             return [math.nan for _ in numeric(self.outputs)]
+        pairs = zip(found, self.outputs, strict=True)
+        return [y._data if isinstance(y, Value) else float(y) for y, output in pairs if is_numeric(output)]
 
     # ---- running
 
@@ -538,15 +536,9 @@ class _Fields:
                 self.learn(np.broadcast_arrays(*arrays) if shape else arrays)
         found = [np.empty(shape) for _ in numeric(self.outputs)]
         with np.errstate(all="ignore"):
-            for pieces, places in self.chunks(arrays, found, shape):
+            for pieces, places in self.chunks(arrays, found, shape) if 0 not in shape else ():
                 self.fill(pieces, places)
-        source = iter(found if shape else [float(x) for x in found])
-        return self.shaped(self.result, iter([next(source) if numeric([x]) else x for x in self.outputs]))
-
-    def shaped(self, tree: Any, outputs: Iterator[Any]) -> Any:
-        """Arrange the arrays as f arranges its results."""
-        entries = children(tree)
-        return next(outputs) if entries is None else rebuild(tree, [self.shaped(x, outputs) for _, x in entries])
+        return arranged(self.result, found if shape else map(float, found))
 
     def chunks(self, arrays: list[Any], found: list[Any], shape: tuple[int, ...]) -> Iterator[tuple[Any, Any]]:
         """Cut arguments and results into pieces that belong together."""
@@ -589,27 +581,15 @@ class _Fields:
     def repair(self, pieces: list[Any], places: list[Any], suspects: list[Any]) -> None:
         """Compute again what came out as nan, with an exact 0 winning over infinity and nan."""
         np = self.np
+        wrong = np.logical_or.reduce([np.isnan(x) for x in suspects])
+        if not wrong.any():  # infinities of both signs
+            return
         with self.lock:
             careful = self.careful = self.careful or self.print(careful=True)
-        wrong = np.logical_or.reduce([np.isnan(x) for x in suspects])
         chosen = [np.broadcast_to(x, wrong.shape)[wrong] if np.ndim(x) else x for x in pieces]
         for place, result in zip(places, careful(chosen), strict=True):
             place[wrong] = result
 
 
-def _plain_leaves(tree: Any) -> Iterator[Any]:
-    for _, x in leaves(tree):
-        yield x._data if isinstance(x, Value) else x
-
-
-def _readable(paths: Sequence[str], parameters: Sequence[str]) -> list[str]:
-    """Name inputs by parameter and place: p['a'][0] becomes p_a_0."""
-    ways = [re.match(r"x\[(\d+)\](.*)", path) for path in paths]
-    found = []
-    for path, way in zip(paths, ways, strict=True):
-        if way is None or int(way[1]) >= len(parameters):
-            found.append(path)
-        else:
-            rest = way[2][1:-1] if re.fullmatch(r"\[\d+\]", way[2]) else way[2]
-            found.append(parameters[int(way[1])] + rest)
-    return found
+def _has_array(tree: Any) -> bool:
+    return is_array(tree) or any(_has_array(item) for _, item in children(tree) or ())

@@ -96,10 +96,15 @@ function fit(frame) {
     const inside = frame.contentDocument?.documentElement;
     if (inside) frame.style.height = `${inside.offsetHeight + 2}px`;
   };
-  frame.addEventListener("load", () => {
+  const watch = () => {
     measure();
     new ResizeObserver(measure).observe(frame.contentDocument.documentElement);
-  });
+  };
+  frame.addEventListener("load", watch);
+  // What came with the page may have loaded before this script ran. (A frame that is just being made still holds an
+  // empty page, which is complete too.)
+  const inside = frame.contentDocument;
+  if (inside?.readyState === "complete" && inside.URL !== "about:blank") watch();
 }
 
 function formula(place) {

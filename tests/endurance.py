@@ -4,8 +4,8 @@
     python -m tests.endurance --nodes 1000000
 
 Each shape is built at a tenth of the size and at full size, in processes of their own, so that the peak of one does
-not hide that of another. Memory for each node must be the same for both, within a quarter. A gradient that is wrong, or
-a cost that grows with the size, ends the program with status 1.
+not hide that of another. Memory for each node must be the same for both, within a quarter: if it is not, or a gradient
+is wrong, the program ends with status 1. Times are there to be looked at: what else the machine does is in them.
 """
 
 import argparse
@@ -24,7 +24,6 @@ import autodiff as ad
 from autodiff import Value
 
 MOST_GROWTH = 1.25  # in memory for each node, from a tenth of the size to the full size
-MOST_SLOWING = 4.0  # in time for each node: ten times the nodes at quadratic cost would be 10; machines are busy
 
 
 @dataclass(frozen=True)
@@ -137,15 +136,9 @@ def alone(shape: str, n: int) -> Cost:
 def growth(small: Cost, large: Cost) -> list[str]:
     """Say what is wrong with the cost of the larger graph."""
     wrong = [] if small.right and large.right else ["a wrong derivative"]
-    for what, most in (
-        ("forward_bytes", MOST_GROWTH),
-        ("peak_bytes", MOST_GROWTH),
-        ("forward", MOST_SLOWING),
-        ("backward", MOST_SLOWING),
-        ("freeing", MOST_SLOWING),
-    ):
-        ratio = getattr(large, what) / large.nodes / max(getattr(small, what) / small.nodes, 1e-12)
-        if ratio > most:
+    for what in ("forward_bytes", "peak_bytes"):
+        ratio = getattr(large, what) / large.nodes / (getattr(small, what) / small.nodes)
+        if ratio > MOST_GROWTH:
             wrong.append(f"{what} for each node grew {ratio:.2f} times")
     return wrong
 

@@ -304,6 +304,14 @@ def _gamma_slope(i: int, x: Any) -> Any:
     return mp.gamma(x) * mp.digamma(x)
 
 
+def _gamma_derivative(n: Any, x: Any) -> Any:
+    """Differentiate gamma n times: (gamma psi)^(n-1) by Leibniz' rule."""
+    n = int(n)
+    if n == 0:
+        return mp.gamma(x)
+    return sum(mp.binomial(n - 1, k) * _gamma_derivative(k, x) * mp.psi(n - 1 - k, x) for k in range(n))
+
+
 def _power_active(point: Point) -> Iterable[int]:
     """There is no derivative by the exponent where the base is negative."""
     return (0, 1) if point[0] > 0.0 else (0,)
@@ -457,6 +465,17 @@ REFERENCES: dict[str, Reference] = {
         one(st.floats(1e-3, 170.0), sizes(-100, 0), st.floats(-30.0, -1e-3).filter(lambda x: 1e-6 < x % 1 < 1 - 1e-6)),
         at(1.0, 0.5, 170.0, -0.5, -1.5, -100.5, 1e-100),
         slope=_gamma_slope,
+        ulps=4,
+    ),
+    "gamma_derivative": Reference(
+        _gamma_derivative,
+        st.tuples(
+            st.integers(0, 2).map(float),
+            st.one_of(st.floats(1e-3, 170.0), st.floats(-30.0, -1e-3).filter(lambda x: 1e-6 < x % 1 < 1 - 1e-6)),
+        ),
+        tuple((n, x) for n in (0.0, 1.0, 2.0) for x in (1.0, 0.5, 150.0, -0.5, -100.5, 1e-50, -170.00000000000003)),
+        active=lambda point: (1,),
+        slope=lambda i, n, x: _gamma_derivative(n + 1, x),
         ulps=4,
     ),
     "lgamma": Reference(mp.loggamma, one(PSI), PSI_POINTS, slope=lambda i, x: mp.psi(0, x), ulps=4),

@@ -131,7 +131,7 @@ def test_a_sum_of_a_million_terms() -> None:
 
 
 @pytest.mark.slow
-def test_cost_is_linear_to_a_million_nodes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_is_linear_to_a_million_nodes(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("resource")
     from tests import endurance
 
@@ -146,7 +146,7 @@ def test_growing_cost_is_noticed() -> None:
     small = endurance.Cost(1000, 1.0, 1.0, 1.0, 10**5, 10**5, True)
     assert endurance.growth(small, endurance.Cost(10_000, 10.0, 10.0, 10.0, 10**6, 10**6, True)) == []
     quadratic = endurance.Cost(10_000, 100.0, 100.0, 100.0, 10**7, 10**7, True)
-    assert len(endurance.growth(small, quadratic)) == 5
+    assert len(endurance.growth(small, quadratic)) == 2
     assert endurance.growth(small, endurance.Cost(10_000, 10.0, 10.0, 10.0, 10**6, 10**6, False)) == [
         "a wrong derivative"
     ]

@@ -215,7 +215,7 @@ def test_adding_in_place_makes_new_values() -> None:
 
 
 def test_an_array_given_to_a_function_of_numbers_is_an_error_with_advice() -> None:
-    with pytest.raises(TypeError, match=r"np\.exp\(array\)"):
+    with pytest.raises(TypeError, match="NumPy's functions take arrays of Values"):
         ad.exp(np.array([1.0, 2.0]))
 
 

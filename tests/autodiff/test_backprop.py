@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
@@ -12,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import autodiff as ad
-from autodiff import Value, grad, hessian, hvp, jacobian, jvp, toposort, vjp
+from autodiff import Kernel, Primitive, Value, grad, hessian, hvp, jacobian, jvp, toposort, vjp
 from autodiff.backprop import product
 
 # ---- topological order
@@ -44,6 +45,29 @@ def test_nothing_before_a_stop_is_listed() -> None:
     z = y + 1.0
     assert [node.data for node in toposort(z, stop=[y])] == [4.0, 5.0]
     assert toposort(y, stop=[y])[0] is y
+
+
+def test_the_rule_of_a_constant_argument_is_not_asked() -> None:
+    three = Primitive("three", lambda x, y, z: x * y * z, "", 2.0, 3.0, lambda out, x, y, z: ad.log(z))
+    x = Value(1.0)
+    with ad.anomaly_detection():
+        y = three(x, 5.0, -1.0)
+    y.backward()
+    assert (x.grad, grad(three)(1.0, 5.0, -1.0), grad(grad(three))(1.0, 5.0, -1.0)) == (2.0, 2.0, 0.0)
+
+
+def test_a_kernel_must_give_a_derivative_for_each_argument() -> None:
+    short = Kernel("short", lambda *xs: xs[0], "", lambda out, *xs: [1.0])
+    with pytest.raises(ValueError, match="short of 2 arguments has 1 local derivatives"):
+        short(Value(1.0), Value(2.0)).backward()
+
+
+def test_threads_may_share_a_pullback() -> None:
+    _, pullback = vjp(lambda x: [x * x * float(i) for i in range(200)], 3.0)
+    cotangents = [[float(k == i) for i in range(200)] for k in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(pullback, cotangents))
+    assert found == [(6.0 * i,) for i in range(200)]
 
 
 @pytest.mark.parametrize("shape", ["line", "doubling", "diamonds", "comb"])

@@ -85,7 +85,7 @@ def test_what_many_digits_cannot_evaluate_is_checked_all_the_same() -> None:
 
 
 def test_a_wrong_source_fails() -> None:
-    wrong = Primitive("halved", lambda x: 2.0 * x * x, "{0} * {0}", lambda out, x: halving(x))
+    wrong = Primitive("halved", lambda x: 2.0 * x * x, "2.0 * {0} * {0}", lambda out, x: halving(x))
     halving = Primitive("halving", lambda x: 4.0 * x, "2.0 * {}", 4.0)
     with pytest.raises(AssertionError, match=r"in compiled code, but differences give 12\.0"):
         check_grads(wrong, 3.0)
@@ -141,3 +141,10 @@ def test_the_reference_is_far_better_than_the_tolerance() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(TypeError, match="argument 0"):
         check_grads(ad.sin, "x")
+
+
+@pytest.mark.parametrize(("source", "shown"), [("{0} * {0}", "4.0"), ("{0} ** 3 + 1.0", "9.0")])
+def test_a_source_that_says_something_else_is_found(source: str, shown: str) -> None:
+    cube = Primitive("cube", lambda x: x * x * x, source, lambda out, x: 3.0 * x * x)
+    with pytest.raises(AssertionError, match=f"the value of f is 8.0, but {shown} in compiled code: does the source"):
+        check_grads(cube, 2.0)

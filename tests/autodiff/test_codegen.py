@@ -1,10 +1,14 @@
 """Code generation: numbers and templates print as what they mean, and the code reads as if written by hand."""
 
 import ast
+import collections
 import itertools
 import math
+import pickle
+import runpy
 from collections.abc import Callable
 from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import autodiff as ad
-from autodiff import Kernel, Primitive, Value, compile, grad, hessian, value_and_grad
+from autodiff import Kernel, Primitive, Value, batch_mean, batch_sum, compile, grad, hessian, value_and_grad
 from autodiff import primitives as p
 from autodiff.codegen import DEPTH, number, same, template
 from tests.programs import bits, outcome, programs
@@ -200,7 +204,14 @@ def test_any_label_becomes_a_name(label: str) -> None:
     assert fast(1.0) == math.exp(1.0) * 2.0 + 3.0
 
 
-@pytest.mark.parametrize("name", ["exp", "v1", "d1", "other", "learn", "careful", "same", "w", "math", "float", "type"])
+SURROUNDING = "other learn careful itself watched same math array ndarray exp sin log sqrt"
+BUILTIN = "type float int str bool len list dict tuple zip round abs ArithmeticError ValueError"
+COMPUTED = "v1 v2 d1 d2 g1 g2 doubt value total count inf nan constant0 leaf_w leaf_x keys_of_x like_Pair"
+OTHERS = "w f f_careful backward_f f_2 v1_ other_2 Parameter"
+NAMES = f"{SURROUNDING} {BUILTIN} {COMPUTED} {OTHERS}".split()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_any_argument_may_have_any_name(name: str) -> None:
     namespace: dict[str, Any] = {"ad": ad}
     exec(f"def f({name}): return ad.exp({name}) * ad.sin({name}) if {name} > 0.0 else ad.log(-{name})", namespace)
@@ -209,6 +220,120 @@ def test_any_argument_may_have_any_name(name: str) -> None:
         fast = compile(make(f))
         for x in (0.5, -0.5, 1.5):
             assert bits(fast(x)) == bits(make(f)(x))
+        assert bits(fast(**{name: 2.0})) == bits(make(f)(2.0))
+
+
+class Words:
+    """Functions of two arguments with such names, which read them after much else was computed."""
+
+    def __init__(self, first: str, second: str, w: Value) -> None:
+        text = f"""
+def f({first}, {second}):
+    product = _w * {first} * {second}
+    if product.data == 1e300 or _math.floor({second}) == 7 or _round({first}) == 9:
+        return _inf
+    return product * _ad.sin(product) + _ad.sqrt(_ad.relu({first})) + {second} + _ad.exp({first})
+
+def of_list({first}, {second}):
+    return _f({first}[0], {second}) * {first}[1] + {second}
+
+def of_dict({first}, {second}):
+    return [{{_key: _f({second}, {first}["k"])}}, {first}["k"], _inf, _nan]
+
+_f = f
+"""
+        around = {"ad": ad, "w": w, "math": math, "round": round, "inf": inf, "nan": nan, "key": frozenset("ab")}
+        namespace: dict[str, Any] = {f"_{name}": x for name, x in around.items()}
+        exec(text, namespace)
+        self.f, self.of_list, self.of_dict = (namespace[name] for name in ("f", "of_list", "of_dict"))
+
+
+def with_gradient(call: Any, leaves: list[Any], *args: Any) -> str:
+    for leaf in leaves:
+        leaf.grad = 0.0
+    return bits([call(*args), [leaf.grad for leaf in leaves]])
+
+
+@pytest.mark.parametrize("second", NAMES)
+def test_no_argument_is_overwritten(second: str, tmp_path: Path) -> None:
+    """Nor is a function of the code hidden; (0, 0) needs careful code, (0.5, 9.0) is an error of f at exp(1e9)."""
+    first = "v1" if second != "v1" else "careful"
+    w = Value(0.7, "w")
+    words = Words(first, second, w)
+    for f in (words.f, value_and_grad(words.f, (0, 1)), grad(words.f, (0, 1)), batch_mean(words.f)):
+        fast = compile(f)
+        calls: list[Any] = [(0.5, 2.0), (0.0, 0.0), (-1.0, 7.5), (9.2, -1.0), (1e9, 1.0), (0.1, 0.3)]
+        if f.__name__ == "f" and hasattr(f, "_batch"):
+            calls = [([x for x, _ in calls[:3]], [y for _, y in calls[:3]]), ([0.5, 1e9], [1.0, 1.0]), ([0.1], [0.3])]
+        for _ in range(2):
+            for args in calls:
+                with ad.no_grad():
+                    expected = outcome(f, *args)
+                assert outcome(fast, *args) == expected, (args, fast.source)
+    for fast, f, args in (
+        (compile(words.f), words.f, [(0.5, 2.0), (0.0, 0.0), (-1.0, 7.5)]),
+        (compile(batch_mean(words.f)), batch_mean(words.f), [([0.5, 0.0], [2.0, 0.0]), ([0.1], [7.5])]),
+    ):
+        for columns in args * 2:
+            fast(*columns)
+            assert with_gradient(fast.backward, [w], *columns) == with_gradient(_eager_backward(f), [w], *columns)
+        fast.save(tmp_path / "saved.py")
+        saved = runpy.run_path(str(tmp_path / "saved.py"))
+        copied = pickle.loads(pickle.dumps(fast))
+        (leaf,) = (x for x in saved.values() if type(x).__name__ == "Parameter")
+        for columns in args:
+            assert bits(saved["f"](*columns)) == bits(copied(*columns)) == bits(fast(*columns))
+            expected = with_gradient(fast.backward, [w], *columns)
+            assert with_gradient(saved["backward_f"], [leaf], *columns) == expected
+            assert with_gradient(copied.backward, copied.leaves, *columns) == expected
+
+
+def _eager_backward(f: Any) -> Any:
+    def call(*args: Any) -> float:
+        result = f(*args)
+        if not isinstance(result, Value):
+            return float(result)
+        result.backward()
+        return result.data
+
+    return call
+
+
+@pytest.mark.parametrize("second", NAMES)
+def test_containers_under_any_name(second: str, tmp_path: Path) -> None:
+    words = Words("x", second, Value(0.7, second))
+    for f in (words.of_list, words.of_dict):
+        fast = compile(f)
+        calls: list[Any] = [([0.5, 2.0], 1.5), ([0.0, 1.0, 2.0], 0.5), ([0.25, 2.0], 0.5)]
+        if f is words.of_dict:
+            calls = [({"k": 0.5}, 2.0), ({"k": 0.1}, 0.2)]
+        for args in calls * 2:
+            with ad.no_grad():
+                expected = f(*args)
+            assert bits(fast(*args)) == bits(expected)
+        copied = pickle.loads(pickle.dumps(fast))
+        if f is words.of_list:
+            fast.save(tmp_path / "saved.py")
+            saved = runpy.run_path(str(tmp_path / "saved.py"))["of_list"]
+            assert [bits(saved(*args)) for args in calls] == [bits(fast(*args)) for args in calls]
+        assert [bits(copied(*args)) for args in calls] == [bits(fast(*args)) for args in calls]
+
+
+@pytest.mark.parametrize("label", NAMES)
+def test_values_with_any_labels_beside_each_other(label: str) -> None:
+    w, u = Value(2.0, "w"), Value(3.0, label)
+    for f, args in ((lambda x: ad.exp(x) * w + u, 0.5), (batch_sum(lambda x: ad.exp(x) * w + u), [0.5, 1.0])):
+        fast = compile(f)
+        for _ in range(2):
+            assert with_gradient(fast.backward, [w, u], args) == with_gradient(_eager_backward(f), [w, u], args)
+
+
+def test_results_like_two_dicts_of_one_kind() -> None:
+    """A container in a result is made like the one of its own way, with its own keys."""
+    pairs = {True: "a", False: "b"}
+    f = lambda x: collections.OrderedDict({pairs[bool(x > 0.0)]: x})  # noqa: E731
+    fast = compile(f)
+    assert [fast(x) for x in (1.0, -1.0, 2.0, -2.0)] == [f(x) for x in (1.0, -1.0, 2.0, -2.0)]
 
 
 # ---- primitives of the user's own
@@ -238,6 +363,9 @@ OWN: dict[str, tuple[Callable[[float], float], str, Any]] = {
     "x": (lambda x: 5.0 * x, "", 5.0),
     "v1": (lambda x: 5.0 * x, "", 5.0),
     "learn": (lambda x: 5.0 * x, "", 5.0),
+    "total": (lambda x: 5.0 * x, "", 5.0),
+    "doubt": (lambda x: 5.0 * x, "", 5.0),
+    "float": (lambda x: 5.0 * x, "", 5.0),
 }
 
 

@@ -371,7 +371,9 @@ def test_a_function_that_asks_something_else_each_time_runs_as_it_is() -> None:
 def test_random_numbers_from_outside_are_caught_by_verify() -> None:
     rng = random.Random(0)
     fast = compile(lambda x: x * rng.random(), verify=True)
-    with pytest.raises(RuntimeError, match=r"neither an argument nor a Value.*pass it as an argument"):
+    with pytest.raises(
+        RuntimeError, match=r"neither a Value nor a number in an argument.*pass its numbers as arguments"
+    ):
         fast(1.0)  # f has run twice already
 
 
@@ -764,7 +766,7 @@ def test_verify_notices_another_structure(change: Function) -> None:
     current[0] = next(results)
     assert fast(1.0) == [1.0]
     current[0] = next(results)
-    with pytest.raises(RuntimeError, match="pass it as an argument"):
+    with pytest.raises(RuntimeError, match="pass its numbers as arguments"):
         fast(1.0)
 
 
@@ -1496,12 +1498,134 @@ def test_saving_says_what_is_in_the_way(tmp_path: Path) -> None:
         fast.save(tmp_path / "never_called.py")
 
 
+# ---- arguments that are no numbers
+
+
+def test_a_value_as_a_default() -> None:
+    w = Value(3.0, "w")
+
+    def f(x: Any, w: Value = w) -> Any:
+        return w * x
+
+    fast = compile(f)
+    for x in (1.0, 2.0):
+        assert fast(x).data == 3.0 * x
+        assert fast(x, 5.0) == 5.0 * x
+        w.grad = 0.0
+        assert fast.backward(x) == 3.0 * x
+        assert w.grad == x
+
+
+class Colour(enum.IntEnum):
+    RED = 2
+    BLUE = 3
+
+
+class Unit(enum.StrEnum):
+    METRE = "m"
+    FOOT = "ft"
+
+
+class Level(int):
+    pass
+
+
+def test_arguments_that_are_nearly_numbers_and_strings() -> None:
+    factors = {Unit.METRE: 1.0, Unit.FOOT: 0.3048}
+    agree(lambda x, c: x * int(c), (1.5, Colour.RED), (1.5, Colour.BLUE), (1.5, 2), (1.5, True))
+    agree(lambda x, u: (x * factors[u], u), (1.5, Unit.METRE), (1.5, Unit.FOOT))
+    agree(lambda x, n: (x**n, n), (1.5, Level(2)), (1.5, 2), (1.5, Level(3)))
+    fast = compile(lambda x, c: (x, c, isinstance(c, Colour)))
+    for c in (Colour.RED, 2, Colour.RED, 2):
+        assert fast(1.0, c) == (1.0, c, c is Colour.RED)
+        assert type(fast(1.0, c)[1]) is type(c)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    w = Value(2.0, "w")
+    fast, batch = compile(lambda x, n: x * n), compile(batch_sum(lambda x, n: w * x * n))
+    for n in (3, 3, 4, 4):
+        assert fast(1.5, numpy.int64(n)) == 1.5 * n
+        w.grad = 0.0
+        assert batch.backward([1.5, 2.5], [numpy.int64(n), numpy.int64(3)]) == 3.0 * n + 15.0
+        assert w.grad == 1.5 * n + 7.5
+    assert fast.specialisations[0].ways == batch.specialisations[0].ways == 2
+
+
+def test_a_callable_with_an_attribute_batch() -> None:
+    class Model:
+        batch: Any = 32
+
+        def __call__(self, x: Any) -> Any:
+            return x * 2.0
+
+    for batch in (32, (), None, (1, 2, 3, 4, 5)):
+        Model.batch = batch
+        assert compile(Model())(3.0) == 6.0
+
+
+def test_two_calls_at_once_both_run_the_code() -> None:
+    """A call inside another one, as from a second thread, does not run f itself."""
+    inner: list[Any] = []
+    own = ad.Primitive("own", lambda x: x + (inner.pop()() if inner else 0.0), "", 1.0)
+    runs = []
+
+    def f(x: Any) -> Any:
+        runs.append(len(x))
+        return own(x[0]) * 2.0
+
+    fast = compile(f)
+    assert fast([1.0]) == 2.0
+    assert fast([1.0, 2.0]) == 2.0
+    inner.append(lambda: fast([3.0, 4.0]))
+    assert fast([1.0, 2.0]) == 14.0
+    assert runs == [1, 2]
+
+
+def test_what_the_code_does_not_take_though_it_fits() -> None:
+    """Keys that are not equal to themselves: the code of a structure sends its own arguments on."""
+    fast = compile(lambda d: ad.sum(list(d.values())))
+    for _ in range(3):
+        assert fast({float("nan"): 2.0}) == 2.0
+        assert fast({float("nan"): 2.0, "b": 3.0}) == 5.0
+
+
 # ---- reading and debugging
+
+
+def _with_interior() -> Function:
+    inside = Value(2.0) * 3.0
+    return lambda x: inside * x
+
+
+def _undecided() -> Function:
+    turn = itertools.count()
+    return lambda x: x > float(next(turn))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (_with_interior, "uses a Value that was computed outside"),
+        (lambda: _catching, "catches an error of an operation"),
+        (lambda: lambda x, y=0.0: Hidden(), "returns objects that may hold numbers"),
+        (_undecided, "does not do the same at every call"),
+    ],
+)
+def test_the_source_says_why_a_function_runs_as_it_is(make: Callable[[], Function], why: str) -> None:
+    fast = compile(make())
+    for x in (1.0, -1.0, -2.0):
+        fast(*[x, 0.0][: len(inspect.signature(fast.function).parameters)])
+    assert fast.source.startswith(f"# {fast.__name__} runs as it is: it {why}")
+    assert fast.source.count("\n") == 1
+    with pytest.raises(TypeError, match=f"runs as it is, for it {why}"):
+        pickle.dumps(fast)
 
 
 def test_the_source_is_there_to_be_read() -> None:
     fast = compile(value_and_grad(rosenbrock))
-    assert fast.source == ""
+    assert fast.source == "# rosenbrock has no code before its first call\n"
     fast([1.0, 2.0])
     assert "# values" in fast.source
     assert inspect.getsource(fast) in fast.source
@@ -1545,6 +1669,15 @@ def test_names_of_functions_are_made_to_fit() -> None:
         assert compile(f)(1.0) == math.exp(1.0) * 2.0
         fast = compile(f)
         assert [fast(y) for y in (1.0, 0.5)] == [math.exp(y) * 2.0 for y in (1.0, 0.5)]
+
+
+def test_a_name_that_contains_lambda_stays() -> None:
+    def lambda_max(x: Any) -> Any:
+        return x * 2.0
+
+    fast = compile(lambda_max)
+    assert fast(1.0) == 2.0
+    assert "def lambda_max(x):" in fast.source
 
 
 def test_two_compiled_functions_do_not_share_a_thing() -> None:

@@ -212,9 +212,11 @@ def test_constants_of_a_long_formula_are_nodes() -> None:
     weights = [Value(float(i), f"weight[{i}]") for i in range(3)]
     svg = draw(autodiff.affine(weights, [0.25, 0.5, 0.75], 1.0)).svg
     constants = [box for box in boxes(svg).values() if box.shape == "ellipse"]
-    assert titled(svg)["v1"].texts[0] == "v1 = affine"
+    assert titled(svg)["v1"].texts[0] == "v1 = affine(weight[0], ..., 1)"
     assert sorted(box.texts[0] for box in constants) == ["0.25", "0.5", "0.75", "1"]
     assert all(max(box.widths) <= box.right - box.left for box in constants)
+    far = [Value(float(i), f"a rather long name {i}") for i in range(3)]
+    assert titled(draw(autodiff.affine(far, [0.25, 0.5, 0.75], far[0])).svg)["v1"].texts[0] == "v1 = affine"
     assert sum(edge.dashed and not edge.label for edge in edges(svg)) == 4
 
 
@@ -634,6 +636,38 @@ def test_parts_of_a_module_stand_in_frames(direction: Direction) -> None:
     )
 
 
+@pytest.mark.parametrize("direction", get_args(Direction))
+def test_weights_stand_in_order(direction: Direction) -> None:
+    svg = draw(nn.Neuron(3), [1.0, 2.0, 3.0], direction=direction).svg
+    places = {box.label: box.top if direction == "LR" else box.left for box in frames(svg, "node")}
+    assert places["w[0]"] < places["w[1]"] < places["w[2]"] < places["b"]
+
+
+@pytest.mark.parametrize("direction", get_args(Direction))
+def test_titles_of_frames_stand_where_no_edge_comes_in(direction: Direction) -> None:
+    root = ET.fromstring(draw(nn.MLP(2, [2, 1]), [1.0, 2.0], direction=direction).svg)
+    for group in root.iter(f"{SVG}g"):
+        if group.get("class") == "cluster":
+            around, title = frame(group), next(group.iter(f"{SVG}text"))
+            middle = (around.top + around.bottom) / 2
+            assert (float(title.attrib["y"]) < middle) == (direction == "LR")
+
+
+def test_the_halves_of_an_edge_that_enters_a_frame_meet() -> None:
+    """From left to right with the same slope, too: the last point and the first one are as high as the entry."""
+    root = ET.fromstring(draw(nn.Neuron(2), [1.0, 2.0]).svg)
+    groups = [group for group in root.iter(f"{SVG}g") if group.get("class") == "edge"]
+    paths = {group.attrib["id"]: next(group.iter(f"{SVG}path")) for group in groups}
+    halves = [(paths[name], paths[name[:-1]]) for name in paths if name.endswith("a")]
+    assert len(halves) == 2
+    for first, second in halves:
+        _, *before, end = [point.split(",") for point in re.split("[MC ]", first.attrib["d"]) if point]
+        start, *_ = [point.split(",") for point in re.split("[MC ]", second.attrib["d"]) if point]
+        assert 0.0 <= float(start[0]) - float(end[0]) <= 4.0  # what the mark between them covers
+        assert float(start[1]) == pytest.approx(float(end[1]), abs=0.1)
+        assert float(before[-1][1]) == pytest.approx(float(end[1]), abs=2.0)
+
+
 def test_a_module_that_is_drawn_needs_no_mention() -> None:
     net = nn.Layer(1, 1)
     assert draw(net, [2.0]).dot == draw(lambda x: net(x), [2.0], module=net).dot
@@ -739,13 +773,16 @@ def forked() -> tuple[Value, Value, Value, Value]:
 
 
 def test_every_way_from_a_value_is_highlighted() -> None:
-    x, y, _, f = forked()
+    x, y, a, f = forked()
     assert lit_edges(draw(f, highlight=x).svg) == {("x", "a"), ("x", "b"), ("a", "f"), ("b", "f")}
     assert lit_edges(draw(f, highlight=y).svg) == {("y", "a"), ("a", "f")}
     assert lit_edges(draw(f, highlight=f).svg) == set()
     assert lit_edges(draw(f).svg) == set()
     thick = {name for name, box in titled(draw(f, highlight=y).svg).items() if box.border > 2.6}
-    assert thick == {"y", "a", "f"}
+    assert thick == {"y", "a"}
+    plain = titled(draw(f).svg)["f"]
+    for way in (y, f, [y, a, f]):
+        assert titled(draw(f, highlight=way).svg)["f"] == plain  # it is still seen to be the result
 
 
 def test_one_way_is_highlighted_from_either_end() -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -256,6 +257,67 @@ def test_threads_share_the_code() -> None:
         fast = compile(batch_sum(f, executor=executor))
         for _ in range(20):
             assert gradient(fast, w, XS, YS) == expected
+
+
+def structured() -> tuple[list[Value], Any]:
+    """Make a function with other parameters for each structure of the examples."""
+    w = [Value(2.0, "w0"), Value(3.0, "w1")]
+    return w, lambda x: w[0] * x[0] if len(x) == 1 else w[1] * x[0] * x[1]
+
+
+def test_two_structures_in_turn_are_sent_once_each() -> None:
+    w, f = structured()
+    executor = Counting()
+    fast = compile(batch_sum(f, executor=executor, chunks=1))
+    for _ in range(3):
+        assert gradient(fast, w, [[1.0], [2.0]]) == (6.0, [3.0, 0.0])
+        assert gradient(fast, w, [[1.0, 2.0]]) == (6.0, [0.0, 2.0])
+    assert executor.code.count(True) == 2
+
+
+class Interrupting(Counting):
+    """Lets another thread do something while the first part is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: list[Any] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        plain = future.result
+
+        def result(timeout: float | None = None) -> Any:
+            if self.meanwhile:
+                thread = threading.Thread(target=self.meanwhile.pop())
+                thread.start()
+                thread.join(60.0)
+            return plain(timeout)
+
+        future.result = result  # type: ignore[method-assign]
+        return future
+
+
+def test_batches_of_two_structures_at_once() -> None:
+    """What comes back belongs to the Values that this batch was sent with, whatever was sent since."""
+    w, f = structured()
+    executor = Interrupting()
+    fast = compile(batch_sum(f, executor=executor, chunks=2))
+    expected = gradient(fast, w, [[1.0], [5.0]])
+    executor.meanwhile = [lambda: fast.backward([[1.0, 7.0], [2.0, 3.0]])]
+    value, grads = gradient(fast, w, [[1.0], [5.0]])
+    assert (value, grads) == (expected[0], [6.0, 13.0])
+
+
+def test_a_way_that_another_thread_learns_meanwhile() -> None:
+    """The sums of a part that was computed before it pair with the Values known then."""
+    u, v = Value(2.0, "u"), Value(3.0, "v")
+    executor = Interrupting()
+    fast = compile(batch_sum(lambda x: u * x if x > 0.0 else u * v * x, executor=executor, chunks=2))
+    fast.backward([1.0, 2.0])
+    u.grad = v.grad = 0.0
+    executor.meanwhile = [lambda: fast.backward([-1.0, -2.0])]
+    assert fast.backward([1.0, 5.0]) == 12.0
+    assert (u.grad, v.grad) == (6.0 - 9.0, -6.0)
 
 
 def test_what_is_no_executor_is_refused() -> None:

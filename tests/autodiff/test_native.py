@@ -327,6 +327,102 @@ def test_mistakes_are_named() -> None:
         by_array(np.ones(1), np.array([1.0, -1.0]))
 
 
+@pytest.mark.usefixtures("interpreted")
+def test_a_batch_takes_no_keyword_arguments() -> None:
+    w = Value(2.0)
+    fast = compile(batch_mean(lambda x, y=1.0: w * x * y), backend="numba")
+    assert fast([1.0, 2.0]) == 3.0
+    calls: list[Any] = [fast, fast.backward, compile(batch_mean(lambda x, y=1.0: w * x * y))]
+    for call in calls:
+        with pytest.raises(TypeError, match="unexpected keyword argument 'y'"):
+            call([1.0, 2.0], y=[10.0, 20.0])
+    with pytest.raises(TypeError, match="unexpected keyword argument 'y'"):
+        fast.as_function_of([w])(np.ones(1), [1.0, 2.0], y=[10.0, 20.0])
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_batch_is_a_sum_of_numbers() -> None:
+    w = Value(2.0)
+    assert compile(batch_sum(lambda x: w * x if x > 0.0 else 0), backend="numba")([1.0, -2.0]) == 2.0
+    assert compile(batch_sum(lambda x: 1), backend="numba")([1.0, -2.0]) == 2.0
+    for result in (None, [w, w], "1"):
+        broken = compile(batch_sum(lambda x, result=result: result), backend="numba")
+        for call in (broken, broken.backward):
+            with pytest.raises(TypeError, match="result of"):
+                call([1.0, 2.0])
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_many_constants_are_translated_for_max_ways_of_them() -> None:
+    w = Value(3.0)
+    fast = compile(lambda x, n: w * x * n, backend="numba", max_ways=3)
+    for n in [*range(6), 5, 0]:
+        assert fast(2.0, n) == 6.0 * n
+        assert fast.backward(2.0, n) == 6.0 * n
+    assert fast.source.count("def kernel") == 6
+    loss = compile(batch_sum(lambda x, n: w * x * n), backend="numba", max_ways=3)
+    w.grad = 0.0
+    assert loss.backward([1.0] * 5, list(range(5))) == 30.0
+    assert w.grad == 10.0
+    assert loss.source == ""  # nothing was translated in vain
+    assert loss.backward([1.0] * 3, list(range(3))) == 9.0
+    with pytest.raises(RuntimeError, match="more than 3 ways, or constants among its arguments"):
+        loss.as_function_of([w])(np.ones(1), [1.0] * 5, list(range(5)))
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_an_attribute_named_batch_is_nobodys_business() -> None:
+    class Model:
+        """A callable with a batch of its own."""
+
+        batch = 32
+
+        def __call__(self, x: Any) -> Any:
+            return x * self.batch
+
+    fast = compile(Model(), backend="numba")
+    assert fast(2.0) == 64.0
+    assert repr(fast) == "<function compiled by Numba>"
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_generated_code_has_the_name_of_the_function(backend: Any) -> None:
+    def lambda_max(x: Any) -> Any:
+        return x * x
+
+    fast: Any = compile(lambda_max, backend=backend)
+    assert fast.__name__ == "lambda_max"
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_parameter_given_twice_is_one() -> None:
+    w, v = Value(2.0), Value(3.0)
+    by_array = compile(batch_sum(lambda x: v * v * w * x), backend="numba").as_function_of([w, w, v])
+    value, slopes = by_array(np.array([2.0, 3.0]), np.ones(2))
+    assert (value, list(slopes)) == (36.0, [18.0, 24.0])
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_results_of_several_shapes_or_constants_are_refused() -> None:
+    pairs: list[Any] = [(np.zeros((1, 2)), np.zeros((2, 1))), (1, True), (1.0, 1)]
+    for one, other in pairs:
+        fast = compile(lambda x, one=one, other=other: [one, x] if x > 0.0 else [other, x], backend="numba")
+        fast(1.0)
+        with pytest.raises(TypeError, match="several shapes"):
+            fast(-1.0)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_numbers_of_numpy_are_numbers_of_the_result() -> None:
+    fast = compile(lambda x: np.float64(1.0) if x > 0.0 else np.float64(2.0), backend="numba")
+    assert [fast(x) for x in (1.0, -1.0, 1.0)] == [1.0, 2.0, 1.0]
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_negative_zero_keeps_its_sign() -> None:
+    assert math.copysign(1.0, compile(lambda x: x * 3.0, backend="numba")(-0.0)) == -1.0
+
+
 def test_without_numba_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "numba", None)
     with pytest.raises(ModuleNotFoundError, match="pip install numba"):
@@ -376,6 +472,33 @@ def test_machine_code_of_a_gradient() -> None:
 def test_machine_code_keeps_the_rule_for_zero_signals() -> None:
     fast = compile(grad(lambda x: ad.sqrt(ad.relu(x))), backend="numba")
     assert [fast(x) for x in (-1.0, 4.0, -2.0)] == [0.0, 0.25, 0.0]
+
+
+def test_machine_code_takes_arrays_that_cannot_be_written_to() -> None:
+    w = Value(2.0)
+    x = np.array([1.0, 2.0])
+    x.setflags(write=False)
+    loss = compile(batch_sum(lambda x: w * x), backend="numba")
+    assert loss.backward(x) == 6.0
+    assert loss.as_function_of([w])(x[:1], x)[0] == 3.0
+
+
+def test_machine_code_of_inverse_powers_does_not_underflow() -> None:
+    fast = compile(lambda x: [x**-2, x**-3, x**-1], backend="numba")
+    for x in (1e155, 1e103, -3.0):
+        assert fast(x) == pytest.approx([x**-2, x**-3, x**-1], rel=1e-14, abs=0.0)
+
+
+def test_machine_code_of_a_primitive_that_raises() -> None:
+    def root(x: float) -> float:
+        if x < 0.0:
+            raise ValueError("negative")
+        return x * 2.0
+
+    half = Primitive("half", root, "half({})", lambda out, x: 2.0)
+    fast = compile(lambda x: half(x) + 1.0, backend="numba")
+    assert fast(1.0) == 3.0
+    assert math.isnan(compile(lambda x: half(x) + 1.0 if x > -9.0 else x, backend="numba")(1.0) - fast(-1.0))
 
 
 @pytest.mark.slow

@@ -682,7 +682,7 @@ def test_memory_does_not_grow_with_the_batch() -> None:
         (lambda: batch_sum(lambda x, y: x)([1.0], []), ValueError, "sequences of one length, not 1, 0"),
         (lambda: batch_sum(lambda x: None)([1.0]), TypeError, "must be a number or a Value, not NoneType"),
         (lambda: batch_sum(lambda x: [x])([1.0]), TypeError, "must be a number or a Value, not list"),
-        (lambda: batch_sum(lambda x: x)(3.0), TypeError, "len"),
+        (lambda: batch_sum(lambda x: x)(3.0), TypeError, "sequences with one entry per example, not 3.0"),
     ],
 )
 def test_bad_batches_are_explained(call: Callable[[], Any], error: type[Exception], words: str) -> None:
@@ -724,7 +724,17 @@ def test_an_error_in_one_example_leaves_the_grads_alone() -> None:
         (lambda: vjp(lambda x: [x, x], 1.0)[1]([1.0]), ValueError, "one shape"),
         (lambda: vjp(lambda x: x, 1.0)[1]("1"), TypeError, "the cotangent must be a number or a Value, not str"),
         (lambda: hvp(lambda x: x[0])([1.0], [1.0, 2.0]), ValueError, "one shape"),
-        (lambda: checkpoint(lambda x: x)("1"), TypeError, r"argument \[0\] must be a number or a Value, not str"),
+        (lambda: checkpoint(lambda x: x)("1"), TypeError, "argument 0 must be a number or a Value, not str"),
+        (lambda: checkpoint(lambda x: x)([1.0, "1"]), TypeError, r"argument 0\[1\] must be a number"),
+        (lambda: grad(3.0), TypeError, r"grad\(\) takes a function, not 3\.0: write grad\(f\)\(x\)"),
+        (lambda: hessian(3.0), TypeError, r"hessian\(\) takes a function, not 3\.0"),
+        (lambda: hvp([1.0]), TypeError, r"hvp\(\) takes a function"),
+        (lambda: batch_mean([1.0]), TypeError, r"batch_mean\(\) takes a function of one example, not \[1\.0\]"),
+        (lambda: grad(lambda x: x, 2.0), TypeError, r"such as 0 or \(0, 1\), not 2\.0: the arguments themselves"),
+        (lambda: grad(lambda x: x, "x"), TypeError, "argnums are positions of arguments"),
+        (lambda: grad(lambda x: x)(x=1.0), TypeError, "those given by name are not counted"),
+        (lambda: jvp(lambda x: x, 1.0, 1.0), TypeError, r"write primals=\(1\.0,\)"),
+        (lambda: jvp(lambda x: x, (1.0,), 1.0), TypeError, r"write tangents=\(1\.0,\)"),
     ],
 )
 def test_misuse_is_explained(call: Callable[[], Any], error: type[Exception], words: str) -> None:
@@ -737,3 +747,15 @@ def test_errors_inside_the_function_pass_through() -> None:
         grad(lambda x: x / 0.0)(1.0)
     with pytest.raises(KeyError):
         grad(lambda p: p["missing"])({"a": 1.0})
+
+
+def test_a_pullback_is_one_sweep_whatever_the_number_of_outputs() -> None:
+    calls: list[float] = []
+    counted = ad.Primitive("counted", lambda x: x * x, "", lambda out, x: calls.append(1.0) or 2.0 * x)
+    _, pullback = vjp(lambda x: [counted(x) * k for k in (1.0, 2.0, 3.0)], 5.0)
+    assert pullback([1.0, 10.0, 100.0]) == (3210.0,)
+    assert len(calls) == 3  # one for each node: the pull back of three outputs goes through the graph once
+    one = Value(1.0)  # equal to 1, and yet a Value: the result depends on it
+    (found,) = vjp(lambda x: [x * x, x], 3.0)[1]([one, 2.0])
+    found.backward()
+    assert (found.data, one.grad) == (8.0, 6.0)

@@ -1,13 +1,14 @@
 """Containers: what counts as one, and that taking apart and putting together are inverse."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autodiff import compile, grad, jvp, vjp
 from autodiff.trees import children, is_array, leaves, rebuild, tree_map, unflatten
 
 numpy = pytest.importorskip("numpy")
@@ -35,6 +36,34 @@ TREES: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+@dataclass
+class Interval:
+    """A container that checks what it is made of, and computes a field itself."""
+
+    low: Any
+    high: Any
+    width: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+        self.width = self.high - self.low
+
+
+def test_dataclasses_are_made_from_numbers_only_and_compute_their_other_fields() -> None:
+    interval = Interval(1.0, 3.0)
+
+    def f(x: Interval) -> Any:
+        return x.low * x.width
+
+    for gradient in (grad(f), compile(grad(f))):
+        for _ in range(2):
+            assert gradient(interval) == Interval(1.0, 1.0)  # d low (high - low): high - 2 low, low
+    assert jvp(f, [interval], [Interval(1.0, 2.0)])[1] == 3.0
+    value, pullback = vjp(lambda x: Interval(x.low, x.high), interval)
+    assert (value, pullback(Interval(1.0, 2.0))) == (interval, (Interval(1.0, 2.0),))
 
 
 @given(TREES)

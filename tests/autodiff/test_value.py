@@ -341,8 +341,40 @@ def test_a_number_too_large_for_a_float_raises_as_float_does() -> None:
 
 @pytest.mark.parametrize("f", [float, math.exp, math.sqrt, math.sin, math.isnan])
 def test_turning_into_a_float_is_refused_with_advice(f: Callable[[Any], Any]) -> None:
-    with pytest.raises(TypeError, match=r"use v\.data for the number, or autodiff\.exp\(v\)"):
+    with pytest.raises(TypeError, match=r"use v\.data for the number, .* autodiff\.exp\(v\) instead of"):
         f(Value(1.0))
+
+
+def test_a_value_is_formatted_as_its_number() -> None:
+    x = Value(2.0, "x")
+    assert f"{x:.3f} {x:8.1e}|{x}" == f"2.000  2.0e+00|{x!r}"
+
+
+def test_backward_inside_a_differentiated_function_is_refused() -> None:
+    def slope(x: Any) -> Any:
+        y = x * x
+        y.backward()
+        return x.grad
+
+    for derivative in (ad.grad(slope), ad.jacobian(slope), lambda x: ad.jvp(slope, (x,), (1.0,))):
+        with pytest.raises(RuntimeError, match=r"use grad\(f\) in there too"):
+            derivative(2.0)
+
+    def other(x: Any) -> Any:  # of something else it is fine
+        w = Value(3.0)
+        (w * w).backward()
+        return x * w.grad
+
+    assert ad.grad(other)(2.0) == 6.0
+
+
+@pytest.mark.parametrize("act", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+def test_a_copy_inside_a_compiled_function_follows_the_value(act: Callable[[Any], Any]) -> None:
+    w = Value(2.0)
+    fast = ad.compile(lambda x: act(w) * x)
+    assert [fast(3.0), fast(3.0)] == [6.0, 6.0]
+    w.data = 5.0
+    assert [fast(3.0), fast(3.0)] == [15.0, 15.0]
 
 
 @pytest.mark.parametrize("f", [complex, cmath.exp])
@@ -554,7 +586,9 @@ def test_anomaly_detection_finds_values() -> None:
 
 def test_anomaly_detection_finds_local_derivatives() -> None:
     with anomaly_detection():
-        with pytest.raises(FloatingPointError, match=r"^sqrt\(0\.0\) = 0\.0 has the local derivative inf .* to 1$"):
+        with pytest.raises(
+            FloatingPointError, match=r"^sqrt\(0\.0\) = 0\.0 has the local derivative inf .* to argument 1$"
+        ):
             ad.sqrt(Value(0.0))
         with pytest.raises(FloatingPointError, match=r"with respect to y$"):
             Value(-2.0) ** Value(3.0, "y")

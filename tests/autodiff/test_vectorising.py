@@ -38,7 +38,7 @@ def function_of(primitive: Primitive) -> tuple[Callable[..., Any], int]:
         return lambda x, y: primitive(1.0, x, y, x + y) + 3.0 * primitive(0.0, x, y), 2
     if primitive.name.startswith("inverse_power"):
         return lambda x, y: primitive(1.0, x, y) + primitive(2.0, x, y) + primitive(3.0, x, y), 2
-    if primitive.name in ("polygamma", "sinc"):
+    if primitive.name in ("polygamma", "gamma_derivative", "sinc"):
         return lambda x: primitive(1.0, x), 1
     if primitive.name == "power_log":
         return lambda x, y: primitive(x, y, 1.0), 2
@@ -218,6 +218,46 @@ def test_other_arguments_are_constants() -> None:
     assert np.array_equal(fast(x, 3, scale=x), x**4)
 
 
+def test_constants_are_told_apart_by_name_type_and_value() -> None:
+    def f(x: Any, **rest: Any) -> Any:
+        return x * 2.0 if "a" in rest else x * 3.0 if "b" in rest else x
+
+    fast = compile(f, backend="numpy")
+    assert [fast(1.0, a=1.0), fast(1.0, b=1.0), fast(1.0), fast(1.0, c=1.0)] == [2.0, 3.0, 1.0, 1.0]
+    shown = compile(lambda x, n: x * len(repr(n)), backend="numpy")
+    assert [shown(1.0, n) for n in (1, True, np.str_("abc"), None)] == [1.0, 4.0, 5.0, 4.0]
+
+
+def test_sets_are_constants_even_if_they_change() -> None:
+    fast = compile(lambda x, s: x * len(s) if x > 0.0 else x * sum(s), backend="numpy")
+    numbers = {1, 2}
+    assert fast(1.0, numbers) == 2.0
+    numbers.add(3)
+    assert fast(1.0, numbers) == 3.0
+    assert fast(-1.0, {2, 1}) == -3.0
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_constant_that_cannot_be_compared_is_named(backend: Any) -> None:
+    fast: Any = compile(lambda x, *, rest: x, backend=backend)
+    with pytest.raises(TypeError, match=r"argument rest\[0\] is a constant of the compiled code, and bytearray"):
+        fast(1.0, rest=[bytearray(b"a")])
+
+
+def test_many_constants_take_no_more_than_max_ways_entries() -> None:
+    fast = compile(lambda x, n: x * n, backend="numpy", max_ways=3)
+    x = np.array([1.0, 2.0])
+    for n in [*range(6), 5, 0]:
+        assert np.array_equal(fast(x, n), n * x)
+    assert fast.source.count("def ") == 3
+
+
+@pytest.mark.parametrize("kind", ["c16", "M8[D]", "U1"])
+def test_arrays_of_other_things_than_real_numbers_are_refused(kind: str) -> None:
+    with pytest.raises(TypeError, match="must hold real numbers"):
+        compile(lambda x: x * 2.0, backend="numpy")(np.array([1, 2]).astype(kind))
+
+
 def test_jacobians_and_hessians_are_fields() -> None:
     x, y = np.array([0.5, 1.0, 2.0]), np.array([1.0, -1.0, 0.25])
     spiral = jacobian(lambda q: [q[0] * ad.cos(q[1]), q[0] * ad.sin(q[1])])
@@ -282,7 +322,69 @@ def test_branches_with_results_of_several_shapes_are_refused() -> None:
         compile(lambda x: x if x > 0.0 else [x, x], backend="numpy")(np.array([1.0, -1.0]))
 
 
+def test_a_whole_number_of_a_result_is_a_number_like_others() -> None:
+    x = np.array([2.0, -1.0, 3.0])
+    assert np.array_equal(compile(lambda x: x if x > 0.0 else 0, backend="numpy")(x), [2.0, 0.0, 3.0])
+    assert np.array_equal(compile(lambda x: 1 if x > 0.0 else 2, backend="numpy")(x), [1.0, 2.0, 1.0])
+    assert np.array_equal(compile(lambda x: 1 if x > 0.0 else 2, backend="numpy", max_ways=1)(x), [1.0, 2.0, 1.0])
+    by_kind = compile(lambda x: np.float64(1.0) if x > 0.0 else np.float64(2.0), backend="numpy")
+    assert np.array_equal(by_kind(x), [1.0, 2.0, 1.0])
+
+
+@pytest.mark.parametrize("result", [None, [], "label", True])
+def test_a_result_without_numbers_is_given_back(result: Any) -> None:
+    assert compile(lambda x: result if x > 0.0 or x < 0.0 else 1.0, backend="numpy")(np.array([1.0, -1.0])) == result
+
+
+@pytest.mark.parametrize(("one", "other"), [(np.zeros((1, 2)), np.zeros((2, 1))), (True, "1"), ([True], [None])])
+def test_results_that_differ_in_shape_or_constants_are_refused(one: Any, other: Any) -> None:
+    with pytest.raises(TypeError, match="several shapes"):
+        compile(lambda x: (x, one if x > 0.0 else other), backend="numpy")(np.array([1.0, -1.0]))
+
+
+@pytest.mark.parametrize("first", [[-1.0], [1.0], [1.0, -1.0]])
+def test_no_points_take_no_way(first: list[float]) -> None:
+    fast = compile(lambda x, y: x if x > y else y, backend="numpy")
+    fast(np.array(first), 0.0)
+    assert fast(np.zeros((3, 1)), np.zeros(0)).shape == (3, 0)
+
+
+def test_names_of_generated_code_are_kept_from_arguments() -> None:
+    def way_1(x: Any, way_2: Any, v1: Any, unseen: Any, split: Any, sqrt: Any) -> Any:
+        return ad.sqrt(x * way_2) if x > v1 else x * unseen - split * sqrt
+
+    x = np.array([4.0, -1.0])
+    assert np.array_equal(compile(way_1, backend="numpy")(x, 4.0, 0.0, 2.0, 1.0, 3.0), [4.0, -5.0])
+
+
 # ---- what floats do not do
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_rounding_gives_no_negative_zero_and_signs_keep_it(backend: Any) -> None:
+    def turned(x: Any) -> Any:
+        return [ad.atan2(rounded(x), -1.0) for rounded in (ad.floor, ad.ceil, ad.trunc, ad.rint, ad.sign)]
+
+    fast: Any = compile(turned, backend=backend)
+    for x in (-0.0, -0.25, 0.0, 0.25):
+        assert fast(x) == turned(x)
+
+
+def test_derivatives_of_angles_next_to_the_origin() -> None:
+    slopes = grad(ad.atan2, argnums=(0, 1))
+    for y, x in ((-5e-324, 0.0), (5e-324, -0.0), (-inf, nan), (0.0, 5e-324)):
+        assert str(compile(slopes, backend="numpy")(y, x)) == str(slopes(y, x))
+
+
+def test_a_function_that_catches_errors_is_refused() -> None:
+    def f(x: Any) -> Any:
+        try:
+            return ad.log(x)
+        except ValueError:
+            return x
+
+    with pytest.raises(TypeError, match="catches an error of an operation"):
+        compile(f, backend="numpy")(-1.0)
 
 
 def test_an_exact_zero_signal_wins_over_infinity() -> None:
@@ -297,6 +399,12 @@ def test_the_rule_holds_on_every_way() -> None:
     slope = grad(lambda x: ad.sqrt(ad.relu(x)) if x < 1.0 else ad.sqrt(ad.relu(2.0 - x)))
     x = np.array([-1.0, 0.25, 3.0, 1.75])
     assert np.array_equal(compile(slope, backend="numpy")(x), [0.0, 1.0, 0.0, -1.0])
+
+
+def test_infinities_of_both_signs_are_no_sign_of_nan() -> None:
+    by_y = grad(lambda x, y: x * x if y > 0.5 else x * ad.softplus(y * y), argnums=1)
+    found = compile(by_y, backend="numpy")(np.array([inf, -inf, 2.0]), -1.0 * np.ones(3))
+    assert np.array_equal(found, [by_y(x, -1.0) for x in (inf, -inf, 2.0)])
 
 
 def test_where_f_raises_the_result_is_not_a_number() -> None:
@@ -322,6 +430,26 @@ def test_values_from_outside_are_live() -> None:
     w.data = 10.0
     assert np.array_equal(fast(x), [20.0, 60.0])
     assert "def function(x, w):" in fast.source
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_inside_another_compiled_function_they_are_live_too(backend: Any) -> None:
+    w = Value(2.0)
+    inner: Any = compile(lambda x: w * x if x > 0.0 else x * 5.0, backend=backend)
+    outer = compile(lambda y: inner(y) + inner(3.0))
+    assert outer(1.0) == 8.0
+    w.data = 10.0
+    assert outer(1.0) == 40.0
+
+
+def test_fields_inside_another_compiled_function_are_live_too() -> None:
+    w = Value(2.0)
+    field = compile(lambda x, y: (w * x if x > 0.0 else x * 5.0, y), backend="numpy")
+    points = np.array([[1.0], [-1.0]])
+    outer = compile(lambda y: y * np.sum(field(points, np.array([0.0, 1.0, 2.0]))[0]))
+    assert outer(1.0) == -9.0
+    w.data = 10.0
+    assert outer(1.0) == 15.0
 
 
 def test_a_value_computed_outside_is_refused() -> None:
