@@ -299,7 +299,7 @@ class _Kernel:
     @staticmethod
     def template(own: dict[str, Any], primitive: Primitive, args: Sequence[Any]) -> str:
         """Give the source of a primitive; one that a user declared is translated, or else called in Python."""
-        if p.TABLE.get(primitive.name) is primitive:
+        if primitive.is_ours:
             source = primitive.template(tuple(args)) if primitive.arity is not None else call_template(primitive, args)
             if source == "{} ** {}":
                 small = -1.0 <= args[1] <= 16.0  # products would underflow before their inverse does

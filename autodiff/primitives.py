@@ -101,6 +101,15 @@ class Primitive:
         summary = known[1] if known else f"Return {name} of the arguments."
         self.__doc__ = f"{summary}\n\nTakes floats and returns a float, or takes Values and returns a Value."
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this is a primitive of the table, rather than one that a user declared.
+
+        >>> exp.is_ours, Primitive("exp", math.exp, "", lambda out, x: out).is_ours
+        (True, False)
+        """
+        return TABLE.get(self.name) is self
+
     def locals(self, out: Any, args: tuple[Any, ...], wanted: Sequence[int] | None = None) -> tuple[Any, ...]:
         """Evaluate every local derivative, on floats or on Values; or those wanted: others need not have a value.
 
@@ -170,7 +179,7 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if TABLE.get(self.name) is not self:
+        if not self.is_ours:
             raise TypeError(
                 f"primitive {self.name!r} is not in autodiff's table and so cannot be pickled or copied by name; "
                 "pickle the leaves, or the function that builds the graph"
@@ -470,7 +479,7 @@ TEXTBOOK = {
 
 # These never raise, whatever the floats: the compiler leaves them out where their results are not needed.
 SAFE = frozenset(
-    name
+    TABLE[name]
     for line in """literal argument identity detached add sub mul neg abs chain ieee_div ieee_log ieee_pow greater beats
     within sign floor ceil trunc rint where maximum minimum clip square one_minus_square cbrt logaddexp atan atan2 hypot
     power_log times_complement inverse_power_real inverse_power_imag
@@ -480,4 +489,4 @@ SAFE = frozenset(
     for name in line.split()
 )
 # Kernels whose value is written with + and * alone: the compiler runs it on symbols to write it out.
-WRITTEN_OUT = frozenset({"sum", "dot", "affine", "sum_of_squares"})
+WRITTEN_OUT = frozenset({total, dot_product, affine_map, sum_of_squares})

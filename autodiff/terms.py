@@ -37,7 +37,7 @@ class Term:
         """Say whether this must be computed even if it is not needed: it may raise, as it does in f."""
         if self.primitive is None or self.deriving:
             return False
-        return self.primitive.name not in SAFE or p.TABLE.get(self.primitive.name) is not self.primitive
+        return self.primitive not in SAFE
 
 
 Operand = Term | float
@@ -169,7 +169,7 @@ class Builder:
         args = tuple([x if type(x) is float else self._operand(x, terms) for x in node._args])
         if primitive is p.identity or primitive is p.detached or isinstance(primitive, Custom):
             return args[0]
-        if primitive.name in WRITTEN_OUT:
+        if primitive in WRITTEN_OUT:
             result: Symbol | float = primitive.value(*(Symbol(self, x) for x in args))
             return result.operand if isinstance(result, Symbol) else result
         return self.operation(primitive, args)

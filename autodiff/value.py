@@ -170,6 +170,14 @@ def _restore(
     return node
 
 
+def _failed(
+    primitive: Primitive, error: Exception, inputs: tuple[float, ...], args: tuple[Any, ...], value: "Value"
+) -> Exception:
+    """Tell the tracer that an operation raised, for the function may catch it; give the error to raise."""
+    _note("raised", (value,), primitive.name)
+    return primitive.explain(error, inputs, args)
+
+
 def _operands(primitive: Primitive) -> tuple[Callable[["Value", Any], "Value"], Callable[["Value", Any], "Value"]]:
     """Make an operator and its reflected form."""
     value = primitive.value
@@ -192,8 +200,7 @@ def _operands(primitive: Primitive) -> tuple[Callable[["Value", Any], "Value"], 
         try:
             data = value(x, y)
         except (ArithmeticError, ValueError) as error:
-            _note("raised", (self,), primitive.name)
-            raise primitive.explain(error, (x, y), (self, other)) from error
+            raise _failed(primitive, error, (x, y), (self, other), self) from error
         node = _new(Value)
         node._data, node.grad, node.label, node._primitive = data, 0.0, "", primitive
         node._left, node._right, node._x, node._y = self, other, x, y
@@ -211,8 +218,7 @@ def _operands(primitive: Primitive) -> tuple[Callable[["Value", Any], "Value"], 
         try:
             data = value(x, y)
         except (ArithmeticError, ValueError) as error:
-            _note("raised", (self,), primitive.name)
-            raise primitive.explain(error, (x, y), (x, self)) from error
+            raise _failed(primitive, error, (x, y), (x, self), self) from error
         node = _new(Value)
         node._data, node.grad, node.label, node._primitive = data, 0.0, "", primitive
         node._left, node._right, node._x, node._y = x, self, x, y
@@ -416,8 +422,10 @@ class Value:
             try:
                 data = primitive.value(x)
             except (ArithmeticError, ValueError) as error:
+                raise _failed(primitive, error, (x,), args, self) from error
+            except Exception:  # from a primitive that a user declared
                 _note("raised", (self,), primitive.name)
-                raise primitive.explain(error, (x,), args) from error
+                raise
             node = _new(Value)
             node._data, node.grad, node.label = data if type(data) is float else float(data), 0.0, ""
             node._primitive, node._left, node._x = primitive, self, x
@@ -435,8 +443,10 @@ class Value:
         try:
             data = primitive.value(*inputs)
         except (ArithmeticError, ValueError) as error:
+            raise _failed(primitive, error, inputs, args, self) from error
+        except Exception:
             _note("raised", (self,), primitive.name)
-            raise primitive.explain(error, inputs, args) from error
+            raise
         return _node(primitive, data if type(data) is float else float(data), args, inputs, all_values)
 
     # ---- operators

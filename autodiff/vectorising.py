@@ -79,7 +79,7 @@ def _operators(primitive: Primitive, args: Sequence[Any]) -> str | None:
         exponent = args[1]
         if type(exponent) is float and exponent in (2.0, 3.0):
             return " * ".join(["{0}"] * int(exponent))
-    ours = p.TABLE.get(primitive.name) is primitive
+    ours = primitive.is_ours
     source = primitive.source
     plain = ours and source and not re.search(r"[a-z_]+\(| if ", source)
     return source if plain else None
@@ -87,7 +87,7 @@ def _operators(primitive: Primitive, args: Sequence[Any]) -> str | None:
 
 def _array_template(primitive: Primitive, args: Sequence[Any]) -> str:
     """Give the source of a primitive on arrays."""
-    if p.TABLE.get(primitive.name) is primitive and primitive.name in VECTOR and _operators(primitive, args) is None:
+    if primitive.is_ours and primitive.name in VECTOR and _operators(primitive, args) is None:
         return VECTOR[primitive.name]
     return _operators(primitive, args) or call_template(primitive, args)
 
@@ -303,7 +303,7 @@ class _ArrayPrinter:
     def _known(self, primitive: Primitive, source: str) -> str:
         """Provide a primitive that has no function on arrays: it is called for each number."""
         head = source.split("(")[0]
-        ours = p.TABLE.get(primitive.name) is primitive
+        ours = primitive.is_ours
         if head != primitive.name or (ours and head in self.functions_known):
             return source
         if primitive not in self.own:

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import sys
-import time
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from importlib import metadata
@@ -402,14 +401,12 @@ def deep(n: int) -> Value:
     return x
 
 
-def test_a_large_graph_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_graph_is_refused_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_empty_graph", None)
     wide = autodiff.sum([Value(1.0) for _ in range(50_000)])
     for value in (deep(50_000), wide, autodiff.sum([Value(1.0)] * 2000)):
-        start = time.perf_counter()
         with pytest.raises(ValueError, match=r"more than 300 values or 1000 edges.*one neuron"):
             draw(value)
-        assert time.perf_counter() - start < 0.2
 
 
 def test_the_limit_itself_is_drawn() -> None:
