@@ -1,9 +1,9 @@
 """Computation graphs as pictures: values with data and grad, edges with local derivatives."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise, takewhile
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from autodiff.replaying import error_signals, local_derivatives
@@ -66,7 +66,6 @@ class Parametrised(Protocol):
         """List (dotted name, parameter)."""
 
 
-@dataclass(frozen=True)
 class Drawing:
     """A drawn graph: notebooks show it, `save` keeps it, `dot` is its source in the DOT language.
 
@@ -77,8 +76,9 @@ class Drawing:
     >>> picture.save("square.svg")
     """
 
-    dot: str
-    format: Format = "svg"
+    def __init__(self, dot: str, format: Format = "svg") -> None:
+        self.dot = dot
+        self.format: Format = format
 
     @cached_property
     def svg(self) -> str:
@@ -211,16 +211,20 @@ def page(title: str, body: str) -> str:
 Part = tuple[str, ...]  # the way to a part of a module: ("MLP", "layers[0]", "neurons[1]")
 
 
-@dataclass(frozen=True)
 class Graph:
     """The graph of one result, with all that pictures of it say in words and numbers."""
 
-    result: Value
-    nodes: list[Value]  # from the leaves to the result
-    names: Mapping[Value, str]
-    grads: Mapping[Value, float]
-    parameters: frozenset[Value] = frozenset()
-    parts: Mapping[Value, Part] = field(default_factory=dict)  # where a value belongs, if anywhere
+    def __init__(
+        self,
+        result: Value,
+        nodes: list[Value],  # from the leaves to the result
+        names: Mapping[Value, str],
+        grads: Mapping[Value, float],
+        parameters: frozenset[Value] = frozenset(),
+        parts: Mapping[Value, Part] = MappingProxyType({}),  # where a value belongs, if anywhere
+    ) -> None:
+        self.result, self.nodes, self.names, self.grads = result, nodes, names, grads
+        self.parameters, self.parts = parameters, parts
 
     @classmethod
     def of(cls, caller: str, value: Any, args: Sequence[Any], module: Parametrised | None = None) -> "Graph":

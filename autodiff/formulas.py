@@ -8,7 +8,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from autodiff import primitives as p
@@ -75,8 +74,7 @@ def latex(value: Value | Callable[..., Any], *args: Any) -> str:
     return lines[0][1] if len(lines) == 1 else _aligned(lines)
 
 
-@dataclass(frozen=True)
-class Formula:
+class Formula(NamedTuple):
     r"""The formulas of a graph: those of its values, then those of its error signals.
 
     >>> x = Value(3.0, "x")

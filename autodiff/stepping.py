@@ -5,7 +5,6 @@ The numbers come from `replaying`, which follows the engine's own sweep; the pag
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,6 @@ def steps(
     return Steps(Graph.of("steps", value, args, module), direction)
 
 
-@dataclass(frozen=True)
 class Steps:
     """The backward pass, step by step: notebooks show it, `save` keeps it as a page.
 
@@ -60,8 +58,9 @@ class Steps:
     >>> square.save("square.html")
     """
 
-    graph: Graph = field(repr=False)
-    direction: Direction = "LR"
+    def __init__(self, graph: Graph, direction: Direction = "LR") -> None:
+        self.graph = graph
+        self.direction: Direction = direction
 
     @cached_property
     def events(self) -> list[Event]:

@@ -5,10 +5,9 @@ Vanishing gradients, exploding gradients and dead ReLUs all look the same from o
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import wraps
 from math import fsum, isfinite, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import autodiff
 from autodiff import Value
@@ -36,8 +35,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-@dataclass(frozen=True, slots=True)
-class LayerStatistics:
+class LayerStatistics(NamedTuple):
     """What one layer does on a batch.
 
     `activation_mean` and `activation_rms` are over units and examples; `signal_rms` is the root mean square of

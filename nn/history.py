@@ -1,14 +1,12 @@
 """What a training leaves behind: one record per epoch, and the table and the plot of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Epoch", "History", "new_figure"]
 
 
-@dataclass(frozen=True, slots=True)
-class Epoch:
+class Epoch(NamedTuple):
     """What one pass over the training examples gave.
 
     `epoch` counts from 1; `loss` is the mean over the training examples, each measured just before the step that used
@@ -22,8 +20,17 @@ class Epoch:
     epoch: int
     loss: float
     validation_loss: float | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = field(default=0.0, compare=False)
+    metrics: Mapping[str, float] = {}
+    seconds: float = 0.0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Epoch) and self[:-1] == other[:-1]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:3])
 
     def row(self) -> dict[str, float]:
         """Return the numbers by name, all in one dict.

@@ -4,7 +4,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from math import fsum, inf, isfinite
 from operator import attrgetter
 from random import Random
@@ -400,7 +399,7 @@ class Training:
             "optimiser": self.optimiser.state_dict(),
             "generators": [rng.getstate() for rng in self._generators()],
             "best": self._best._asdict() if self._best.parameters else None,
-            "records": [asdict(record) for record in self.records],
+            "records": [{**record._asdict(), "metrics": dict(record.metrics)} for record in self.records],
             "stopped": self._stopped,
         }
 
