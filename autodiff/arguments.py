@@ -3,9 +3,10 @@
 import inspect
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from autodiff.codegen import RESERVED, Names
+from autodiff.codegen import RESERVED, Names, identifier, literal
 from autodiff.terms import Term
 from autodiff.tracing import is_number
 from autodiff.trees import children, is_array, leaves
@@ -80,7 +81,24 @@ def readable_name(f: Callable[..., Any]) -> str:
     ('lambda_max', 'function', 'function')
     """
     name = re.sub(r"\W", "", str(getattr(f, "__name__", "")))
+    if not name.isascii():
+        name = identifier(name)
     return name if name.isidentifier() and name not in RESERVED else "function"
+
+
+def _signature(f: Callable[..., Any]) -> inspect.Signature:
+    """Give the signature of f: its own, and behind *args that of the function it wraps."""
+    inner = f
+    while isinstance(inner, partial):
+        inner = inner.func
+    if inspect.ismethod(inner):
+        inner = inner.__func__
+    if inspect.isfunction(inner) and hasattr(inner, "__wrapped__"):
+        if not inner.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+            return inspect.signature(f, follow_wrapped=False)
+        if inner is f and not hasattr(f, "__signature__"):
+            return _signature(inner.__wrapped__)
+    return inspect.signature(f)
 
 
 def _parameters(
@@ -88,7 +106,7 @@ def _parameters(
 ) -> tuple[str, str, dict[str, Any]]:
     """Give the parameters as they are declared and as they are passed on, and the arguments by parameter."""
     try:
-        signature = inspect.signature(f)
+        signature = _signature(f)
     except (TypeError, ValueError):
         signature = inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
     bound = signature.bind(*args, **kwargs)
@@ -123,7 +141,7 @@ def _with_defaults(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Complete the arguments of a call."""
     try:
-        bound = inspect.signature(f).bind(*args, **kwargs)
+        bound = _signature(f).bind(*args, **kwargs)
     except ValueError:  # a built-in function without a signature
         return args, kwargs
     bound.apply_defaults()
@@ -133,7 +151,7 @@ def _with_defaults(
 def _defaults(f: Callable[..., Any]) -> tuple[Any, Any]:
     """Give the generated function the defaults of the function it stands for."""
     try:
-        parameters = inspect.signature(f).parameters.values()
+        parameters = _signature(f).parameters.values()
     except (TypeError, ValueError):
         return None, None
     given = [q for q in parameters if q.default is not q.empty]
@@ -174,7 +192,7 @@ def _shape(tree: Any) -> Any:
 def _describe(x: Any) -> str:
     entries = children(x)
     if entries is None:
-        return "float" if type(x) is float else repr(x)[:20]
+        return "float" if type(x) is float else literal(x)[:20]
     return f"{type(x).__name__} of {len(entries)}"
 
 

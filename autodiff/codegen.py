@@ -31,6 +31,21 @@ COMPARISONS = {"__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=", "__
 # ---- names
 
 
+def identifier(wish: str) -> str:
+    """Turn a label or a key into an identifier, as Python reads it: µ and ﬁ become other letters.
+
+    >>> identifier("x['learning rate']"), identifier("½ x²"), identifier("")
+    ('x_learning_rate', '_1_2_x2', 'x')
+    """
+    if not wish.isascii():
+        import unicodedata  # here, since few names need it
+
+        wish = unicodedata.normalize("NFKC", wish)
+        wish = "".join([letter if f"x{letter}".isidentifier() else " " for letter in wish])
+    name = re.sub(r"\W+", "_", wish).strip("_") or "x"
+    return name if name[0].isidentifier() else f"_{name}"
+
+
 class Meaning(Enum):
     """What a name stands for, unless it is an object that the code needs."""
 
@@ -52,9 +67,9 @@ class Names:
 
     def fresh(self, wish: str) -> str:
         """Give an input a name of its own."""
-        name = re.sub(r"\W+", "_", wish).strip("_") or "x"
-        if name[0].isdigit() or name in RESERVED or re.fullmatch(r"[vdg]\d+", name):
-            name = f"{name}_" if not name[0].isdigit() else f"_{name}"
+        name = identifier(wish)
+        if name in RESERVED or re.fullmatch(r"[vdg]\d+", name):
+            name = f"{name}_"
         candidate, number = name, 1
         while candidate in self.meanings:
             number += 1
@@ -64,6 +79,7 @@ class Names:
 
     def own(self, word: str, meaning: Any = Meaning.OWN) -> str:
         """Name what the code itself makes or needs: with this word, made longer where that means something else."""
+        word = word if word.isascii() and word.isidentifier() else identifier(word)
         while self.meanings.setdefault(word, meaning) is not meaning:
             word += "_"
         return word
@@ -134,7 +150,8 @@ class Text(NamedTuple):
     text: str
     precedence: int = ATOM
     depth: int = 0
-    may_raise: bool = False
+    may_raise: bool = False  # as f does, so that it must be computed
+    is_safe: bool = True  # nothing in it raises, not even a derivative
 
     def within(self, needed: int) -> str:
         """Give the text, in parentheses where the context binds tighter."""
@@ -211,7 +228,7 @@ class Printer:
             return self.texts.get(x) or Text(x.name)
         if type(x) is float:
             return Text(self._exact(number(x)), 30 if math.copysign(1.0, x) < 0.0 else ATOM)
-        return Text(repr(x))
+        return Text(literal(x))
 
     def expression(self, term: Term) -> Text:
         """Print the operation of a term."""
@@ -219,8 +236,7 @@ class Printer:
         assert primitive is not None
         args = [self.operand(x) for x in term.args]
         depth = 1 + max([a.depth for a in args], default=0)
-        source = "{} * {}" if term in self.hopeful else primitive.template(term.args)
-        source = self._import(primitive, source or f"{primitive.name}({', '.join(['{}'] * (primitive.arity or 1))})")
+        source = self._import(primitive, "{} * {}" if term in self.hopeful else source_of(primitive, term.args))
         if primitive.arity is None:
             text, precedence = f"{source.split('(')[0]}({', '.join(a.text for a in args)})", ATOM
         else:
@@ -231,7 +247,10 @@ class Printer:
             text, precedence = shape.text.format(*printed), shape.precedence
         if precedence in (10, 20) and len(args) == 2 and args[0].precedence == precedence:
             depth = max(args[0].depth, *(a.depth + 1 for a in args[1:]))  # a + b + c has no parentheses
-        return Text(text, precedence, depth, term.may_raise or True in [a.may_raise for a in args])
+        may_raise, is_safe = term.may_raise, term.is_safe
+        for a in args:
+            may_raise, is_safe = may_raise or a.may_raise, is_safe and a.is_safe
+        return Text(text, precedence, depth, may_raise, is_safe)
 
     def _import(self, primitive: Primitive, source: str) -> str:
         """Provide the functions that a template calls, under other names where those are taken."""
@@ -257,7 +276,7 @@ class Printer:
     def _repeats(self, user: Term, term: Term, text: Text) -> bool:
         """Say whether an operation prints an argument more than once, or one that may raise only on a condition."""
         assert user.primitive is not None
-        source = "" if user in self.hopeful else user.primitive.template(user.args)
+        source = "" if user in self.hopeful else source_of(user.primitive, user.args)
         if not source or user.primitive.arity is None:
             return False
         if text.may_raise and " if " in source:
@@ -384,8 +403,7 @@ class Printer:
             self.lines.append(f"{self._inner(indent)}{bare(text.text)}")
             return
         if term.deriving:
-            self.derivatives += 1
-            term.name = self.names.own(f"d{self.derivatives}")
+            term.name = self.name_derivative()
         else:
             self.values += 1
             term.name = self.names.own(f"v{self.values}")
@@ -393,6 +411,11 @@ class Printer:
         if self.written:
             self.written[-1].add(term)
         self.lines.append(f"{self._inner(indent)}{term.name} = {bare(text.text)}")
+
+    def name_derivative(self) -> str:
+        """Give a name to the next derivative."""
+        self.derivatives += 1
+        return self.names.own(f"d{self.derivatives}")
 
     def _condition(self, ask: Ask, key: Any, negated: bool = False) -> str:
         kind, outcome = key
@@ -431,7 +454,9 @@ class Printer:
 
     def constant(self, x: Any) -> str:
         """Print a constant of the trace, or bind it to a name."""
-        if x is None or (type(x) in (bool, int, str) and len(repr(x)) < 60):
+        if x is None or type(x) is bool or (type(x) is int and abs(x) < 10**58):
+            return repr(x)
+        if type(x) is str and len(repr(x)) < 60:
             return repr(x)
         if isinstance(x, float):
             return self.operand(float(x)).text
@@ -484,6 +509,17 @@ def same(x: float, y: float) -> bool:
     return (x == y and math.copysign(1.0, x) == math.copysign(1.0, y)) or (x != x and y != y)
 
 
+def source_of(primitive: Primitive, args: tuple[Any, ...]) -> str:
+    """Give the source template for an operation: a call by name where there is none, or none that can be read here."""
+    source = primitive.template(args)
+    if source and primitive.is_ours:
+        return source
+    name = identifier(primitive.name)
+    if source and primitive.arity is not None and _is_known(source, name):
+        return source
+    return f"{name}({', '.join(['{}'] * (primitive.arity or 1))})"
+
+
 @cache
 def _called(source: str) -> tuple[str, ...]:
     tree = ast.parse(source.format(*["_"] * 9))
@@ -491,10 +527,20 @@ def _called(source: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+@cache
+def _is_known(source: str, own: str) -> bool:
+    """Say whether all names in a user's source mean the same here: where it was written they may mean anything."""
+    if not source.isascii():  # Python folds some letters together
+        return False
+    names = {node.id for node in ast.walk(ast.parse(source.format(*["_"] * 9))) if isinstance(node, ast.Name)}
+    called = {name for name in _called(source) if name == own or hasattr(special, name) or hasattr(math, name)}
+    return all(name in called or name in ("_", "math") or hasattr(builtins, name) for name in names)
+
+
 def _function(primitive: Primitive, name: str) -> Any:
     """Find the function that a source template of a primitive calls by this name."""
-    if name == primitive.name and p.TABLE.get(name) is not primitive:
-        return primitive.value  # one of the user's own
+    if name == identifier(primitive.name) and not primitive.is_ours:
+        return primitive.value
     for place in (special, math, builtins):
         if hasattr(place, name):
             return getattr(place, name)
@@ -511,6 +557,11 @@ def bare(text: str) -> str:
         if depth == 0:
             return text[1:-1] if place == len(text) - 1 else text
     return text
+
+
+def literal(x: Any) -> str:
+    """Print a constant; whole numbers of thousands of digits in base 16, since Python reads no others."""
+    return hex(x) if type(x) is int and x.bit_length() > 10_000 else repr(x)
 
 
 def _is_yes_or_no(ask: Ask) -> bool:

@@ -171,6 +171,12 @@ class Compiled:
             raise RuntimeError(f"{self.__name__} has no code yet, to be {done}: call it once first")
         return [entry.export(done) for entry in entries]
 
+    def __copy__(self) -> "Compiled":
+        return self  # as a function does
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Compiled":
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         if not (self._forward.entries or self._backward.entries):
             return partial(compile, verify=self.verify, max_ways=self.max_ways), (self.function,)

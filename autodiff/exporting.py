@@ -5,11 +5,16 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from autodiff.value import Value
+from autodiff.trees import leaves
+from autodiff.value import Value, _get_mode, _mode_with
 
 __all__ = ["Exported"]
 
 UNKNOWN = "{} was compiled for {}, and this call is of another kind: compile the function itself here"
+NO_VALUES = (
+    "{} is generated code for numbers, which takes no Values, and so grad() and its like cannot differentiate it: "
+    "compile and pickle the derivative"
+)
 UNSEEN = "{} was pickled or saved before a call took this way through it: compile the function itself here"
 
 
@@ -87,6 +92,8 @@ class Exported:
         kinds = " or ".join(f"({code.arguments})" for code in codes)
 
         def unknown(*args: Any, **kwargs: Any) -> Any:
+            if any(isinstance(x, Value) for _, x in leaves([args, kwargs])):
+                raise UnseenError(NO_VALUES.format(self.__name__))
             raise UnseenError(UNKNOWN.format(self.__name__, kinds or "no call of this sort"))
 
         call: Callable[..., Any] = unknown
@@ -100,7 +107,15 @@ class Exported:
 
     def backward(self, *args: Any, **kwargs: Any) -> float:
         """Return the value, and add the derivatives to the `grad` of the `leaves`."""
-        value: float = self._calls[True](*args, **kwargs)
+        mode = _get_mode()
+        if mode is None or mode.recording:
+            value: float = self._calls[True](*args, **kwargs)
+            return value
+        before = [leaf.grad for leaf in self.leaves]  # inside no_grad() they keep what they have
+        with _mode_with(recording=True):
+            value = self._calls[True](*args, **kwargs)
+        for leaf, grad in zip(self.leaves, before, strict=True):
+            leaf.grad = grad
         return value
 
     @property
@@ -160,4 +175,7 @@ def compute_part(key: str, payload: bytes | None, numbers: list[float], part: tu
     with exported.lock:  # the workers of a thread pool share it
         for leaf, number in zip(exported.leaves, numbers, strict=True):
             leaf.data = number
-        return exported.run(*part)
+        try:
+            return exported.run(*part)
+        except Exception as error:  # of f, not of the executor: a user's primitive may raise anything
+            raise UnseenError(f"{type(error).__name__} in a worker") from error

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from autodiff.arguments import _is_plain, _parameters, _plain, _structure
 from autodiff.codegen import Printer, bare
 from autodiff.exporting import Exported, UnseenError, compute_part
-from autodiff.specialising import Owner, _Backward, _Cache, _Entry, _Forward, _is_watched, _with_signals
+from autodiff.primitives import constant
+from autodiff.specialising import Owner, _Backward, _Cache, _Entry, _Forward, _with_signals
 from autodiff.terms import Block, Term
 from autodiff.tracing import Trace, trace
-from autodiff.transforms import Batch, batch_of, batch_sum
+from autodiff.transforms import Batch, _name, batch_of, batch_sum
 from autodiff.trees import is_array, leaves, tree_map
 from autodiff.value import Value
 
@@ -33,7 +34,7 @@ class _LoopCache(_Cache):
         self.eager = kind.eager
 
     def route(self, sender: _Entry | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if _is_watched() or kwargs or not args or len({len(column) for column in args}) != 1 or not len(args[0]):
+        if self.kind.watched() or kwargs or not args or len({len(column) for column in args}) != 1 or not len(args[0]):
             return self.eager(self.owner, args, kwargs)
         args = tree_map(_plain, args)
         keys = {_structure(list(example)) for example in zip(*args, strict=True)}
@@ -129,7 +130,7 @@ class _Loop(_Entry):
             f"    for {', '.join(self.variables)} in {loop_over}:",
             *("        " + line for line in self.layout.lines),
             *printer.lines,
-            *self.rescue(),
+            *self.rescue(printer),
             *self.after_loop(printer),
         ]
 
@@ -164,17 +165,24 @@ class _ForwardLoop(_Loop):
     eager = staticmethod(_Forward.eager)
 
     def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
-        return trace(self.one_example, args, kwargs)
+        return trace(partial(_number, self.one_example), args, kwargs)
 
     def give(self, printer: Printer, block: Block) -> list[str]:
         value = (block.outputs or [0.0])[0]
         return [f"{self.total()} += {bare(printer.operand(value).text)}", "continue"]
 
 
+def _number(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call f; what is neither a Value nor a number is refused, as by `batch_sum` itself."""
+    output = f(*args, **kwargs)
+    return output if isinstance(output, Value) else constant(output, f"the result of {_name(f)}")
+
+
 class _BackwardLoop(_Loop):
     """Calls f for each example, and adds derivatives to the leaves that it closes over."""
 
     is_backward = True
+    watched = staticmethod(_Backward.watched)
     eager = staticmethod(_Backward.eager)
 
     def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
@@ -231,6 +239,12 @@ class _Part(_Loop):
     def elsewhere(self, *args: Any, **kwargs: Any) -> Any:
         raise UnseenError("examples of another kind")
 
+    def run_eagerly(self, *args: Any, **kwargs: Any) -> Any:
+        error = sys.exc_info()[1]
+        if isinstance(error, UnseenError):  # the code of a user's primitive catches whatever comes: not this
+            raise error
+        return super().run_eagerly(*args, **kwargs)
+
     def compute(self, part: tuple[Any, ...]) -> tuple[float, dict[Value, float]]:
         """Compute a part in this process."""
         value, grads = self.call(*part)
@@ -277,7 +291,7 @@ class _Spread(_LoopCache):
 
     def route(self, sender: _Entry | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         usual = self._usual
-        if usual and not kwargs and usual.fits(args) and not _is_watched():
+        if usual and not kwargs and usual.fits(args) and not self.kind.watched():
             with suppress(UnseenError):
                 return self._spread(usual, args)
         return super().route(sender, args, kwargs)
@@ -331,7 +345,7 @@ class _Spread(_LoopCache):
         sent, numbers, part, future = job
         try:
             value, grads = future.result() or self._send(sent, sent.payload, numbers, part).result()
-        except (UnseenError, ArithmeticError, ValueError):  # here it becomes code, or raises as f does
+        except UnseenError:  # here it becomes code, or raises as f does
             return None
         except Exception as error:  # noqa: BLE001
             self._warn(error)

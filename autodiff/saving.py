@@ -35,12 +35,16 @@ class Parameter:
     def data(self, data):
         self._data = float(data)
 '''
+MESSAGES = {
+    "unknown": "{name} was saved for {arguments}: see where it was compiled",
+    "unseen": "{name} was saved before a call took this way: compile and call it with such arguments first",
+}
 STUBS = {
     "other": """def {stub}(*args):
-    raise TypeError("{name} was saved for {arguments}: see where it was compiled")
+    raise TypeError({unknown!r})
 """,
     "learn": """def {stub}(*args):
-    raise LookupError("{name} was saved before a call took this way: compile and call it with such arguments first")
+    raise LookupError({unseen!r})
 """,
     "itself": """def {stub}(*args):
     raise  # the error of the arithmetic that is being handled
@@ -55,7 +59,7 @@ def module(name: str, codes: list[Code]) -> str:
     functions: list[str] = []
     for i, code in enumerate(codes):
         alike = [k for k, other in enumerate(codes) if other.name == code.name]
-        kinds = " or ".join(f"({codes[k].arguments})" for k in alike).replace('"', "'")
+        kinds = " or ".join(f"({codes[k].arguments})" for k in alike)
         following = next((places[k] for k in alike if k > i), "")
         functions += _functions(needs, code, places[i], following, kinds)
     if needs.parameters:
@@ -80,7 +84,8 @@ def _functions(needs: "_Needs", code: Code, place: str, following: str, kinds: s
         names[code.words["math"]] = needs.add(code.words["math"], math, code.name)
     for word in sorted(used & code.objects.keys() - {code.words["watched"]}):
         names[word] = needs.add(word, code.objects[word], code.name)
-    written = [STUBS[word].format(stub=stub, name=code.name, arguments=kinds) for word, stub in stubs.items()]
+    texts = {name: text.format(name=code.name, arguments=kinds) for name, text in MESSAGES.items()}
+    written = [STUBS[word].format(stub=stub, **texts) for word, stub in stubs.items()]
     for part, old, new in zip(parts, (code.name, f"{code.name}_careful"), (place, careful), strict=False):
         written.append(_rename(part, names).replace(f"def {old}(", f"def {new}(", 1))
     return written

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -57,6 +57,12 @@ def _is_watched() -> bool:
     return mode is not None and (mode.tracer is not None or mode.anomaly)
 
 
+def _is_watched_or_free() -> bool:
+    """Say whether f itself must run, or there are no derivatives to be added to anything: inside no_grad()."""
+    mode = _get_mode()
+    return mode is not None and (mode.tracer is not None or mode.anomaly or not mode.recording)
+
+
 class _Cache:
     """The specialisations of one compiled function, by the structure of the arguments."""
 
@@ -64,7 +70,8 @@ class _Cache:
         self.owner = owner
         self.kind = kind
         self.entries: dict[Any, Any] = {}
-        self.first: _Entry | None = None
+        self.first: _Entry | None = None  # calls go straight into its code
+        self.found: _Entry | None = None  # what the latest call that did not fit there was for
         self.lock = threading.RLock()
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -73,7 +80,7 @@ class _Cache:
 
     def route(self, sender: "_Entry | None", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do so for a call from outside, or for one that the code of a specialisation is not made for."""
-        if _is_watched():
+        if self.kind.watched():
             return self.kind.eager(self.owner, args, kwargs)
         args, kwargs = _with_defaults(self.owner.function, args, kwargs)
         if any(isinstance(x, Value) for _, x in leaves([args, kwargs])):
@@ -87,6 +94,10 @@ class _Cache:
             entry: _Entry | None = self.entries.get(key)
             if entry is None:
                 return self.make(key, args, kwargs)
+            if entry is self.found and sender is not entry and not entry.as_it_is:
+                self.first = entry  # twice in a row
+                self.owner._install()
+            self.found = entry
         call = entry.run_eagerly if sender is entry else entry.call  # its code did not take them, and yet they fit
         return call(*args, **kwargs)
 
@@ -109,6 +120,7 @@ class _Entry:
 
     is_backward = False
     in_loop = False
+    watched = staticmethod(_is_watched)
 
     def __init__(self, owner: Owner, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.owner = owner
@@ -173,11 +185,14 @@ class _Entry:
         if self.on_floats:
             return self.eager(self.owner, args, kwargs)
         # On Values, since floats have one operation that differs: a power that turns complex.
+        given = args, kwargs
         flat = [_node(p.literal, x, (), ()) if type(x) is float else x for _, x in leaves([args, kwargs])]
         args, kwargs = unflatten([args, kwargs], flat)
         result = self.eager(self.owner, tuple(args), kwargs)
         if any(leaf._primitive is not None for leaf in self.builder.captured):
             return result  # it depends on a Value computed outside, and so stays a Value
+        if not _holds_plain(leaf for _, leaf in leaves(result)):
+            return self.eager(self.owner, *given)
         return tree_map(lambda y: y._data if isinstance(y, Value) else y, result)
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
@@ -208,9 +223,8 @@ class _Entry:
             self.as_it_is = "it uses a Value that was computed outside"  # the result depends on its history too
         if any(question.kind == "raised" for _, question in record.questions):
             self.as_it_is = "it catches an error of an operation"  # only f knows what it does then
-        known = (Value, int, float, str, type(None), _Leaves)
-        if not all(isinstance(y, known) for y in record.outputs()):
-            self.on_floats = True  # what the result holds is hidden from the trace
+        if not _holds_plain(record.outputs()):
+            self.on_floats = True
             self.as_it_is = "it returns objects that may hold numbers"
         if self.as_it_is:
             self.source = f"# {self.name} runs as it is: {self.as_it_is}\n"
@@ -260,7 +274,7 @@ class _Entry:
         used = [(leaf, term) for leaf, term in self.builder.captured.items() if term in printer.needed]
         if not used:
             return []
-        watched = self.names.own("watched", _is_watched)
+        watched = self.names.own("watched", self.watched)
         lines = ["# Values from outside", f"if {watched}():", f"    {self.layout.wrong}"]
         return lines + [f"{term.name} = {self.name_of(leaf)}._data" for leaf, term in used]
 
@@ -275,12 +289,14 @@ class _Entry:
     def body(self, printer: Printer) -> list[str]:
         """Print what comes after the arguments are taken apart."""
         printer.print(self.builder.root, "    ")
-        return ["try:", *printer.lines, *self.rescue()]
+        return ["try:", *printer.lines, *self.rescue(printer)]
 
-    def rescue(self) -> list[str]:
+    def rescue(self, printer: Printer) -> list[str]:
         """Print what happens to an error: f itself raises it, naming the operation, or catches it."""
-        names = f"{self.names.builtin('ArithmeticError')}, {self.names.builtin('ValueError')}"
-        return [f"except ({names}):", f"    {self.calling('itself')}"]
+        names = f"({self.names.builtin('ArithmeticError')}, {self.names.builtin('ValueError')})"
+        if any(term.primitive and not term.primitive.is_ours for term in printer.needed):
+            names = self.names.builtin("Exception")  # what a user declared may raise anything
+        return [f"except {names}:", f"    {self.calling('itself')}"]
 
     def execute(self, source: str, name: str) -> Callable[..., Any]:
         """Turn generated source into a function that debuggers and tracebacks can show."""
@@ -317,7 +333,7 @@ class _Entry:
             source = self.source
             careful = self.print(f"{self.name}_careful", careful=True) if self.calling("careful") in source else ""
             words = {word: self.names.own(word) for word in CALLED}
-            words |= {"watched": self.names.own("watched", _is_watched), "math": self.names.own("math", math)}
+            words |= {"watched": self.names.own("watched", self.watched), "math": self.names.own("math", math)}
             used = set(re.findall(r"\w+", source + careful))  # and words in strings: that does no harm
             objects = {name: x for name, x in self.names.objects().items() if name in used and x is not math}
             defaults = (None, None) if self.in_loop else _defaults(self.owner.function)
@@ -387,6 +403,7 @@ class _Backward(_Entry):
     """Calls f, and adds derivatives to the leaves that it closes over."""
 
     is_backward = True
+    watched = staticmethod(_is_watched_or_free)
 
     @staticmethod
     def eager(owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -401,8 +418,9 @@ class _Backward(_Entry):
 
     def answer(self, record: Trace) -> Any:
         value, signals, found = record.value()
-        for leaf, signal in zip(found.values, signals, strict=True):
-            leaf.grad += signal
+        if not _is_watched_or_free():
+            for leaf, signal in zip(found.values, signals, strict=True):
+                leaf.grad += signal
         return value
 
     def give(self, printer: Printer, block: Block) -> list[str]:
@@ -410,12 +428,24 @@ class _Backward(_Entry):
         doubts = [printer.operand(x).text for x in printer.suspects[block]]
         lines = self.suspicion(printer, doubts)
         result = printer.operand(value)
-        if not result.text.isidentifier():  # compute it first: an error must leave the gradients as they were
+        # An error must leave the gradients as they were: what may raise comes before the first of them changes.
+        if not result.text.isidentifier():
             lines.append(f"{self.names.own('value')} = {result.text}")
+        additions: list[str] = []
         for leaf, signal in zip(found.values, signals, strict=True):
             if isinstance(signal, Term) or signal:
-                lines.append(f"{self.name_of(leaf)}.grad += {printer.operand(signal).text}")
-        return [*lines, f"return {result.text if result.text.isidentifier() else self.names.own('value')}"]
+                text = printer.operand(signal)
+                shown = text.text
+                if additions and not text.is_safe:
+                    shown = printer.name_derivative()
+                    lines.append(f"{shown} = {text.text}")
+                additions.append(f"{self.name_of(leaf)}.grad += {shown}")
+        return [*lines, *additions, f"return {result.text if result.text.isidentifier() else self.names.own('value')}"]
+
+
+def _holds_plain(outputs: Iterable[Any]) -> bool:
+    """Say whether a result is made of Values and constants; in other objects, numbers are hidden from the trace."""
+    return all(isinstance(y, (Value, int, float, str, type(None), _Leaves)) for y in outputs)
 
 
 class _Leaves:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from autodiff import primitives as p
+from autodiff import special
 from autodiff.primitives import SAFE, WRITTEN_OUT, Custom, Primitive
 from autodiff.tracing import Trace
 from autodiff.value import Value
@@ -35,9 +36,12 @@ class Term:
     @property
     def may_raise(self) -> bool:
         """Say whether this must be computed even if it is not needed: it may raise, as it does in f."""
-        if self.primitive is None or self.deriving:
-            return False
-        return self.primitive not in SAFE
+        return not self.deriving and not self.is_safe
+
+    @property
+    def is_safe(self) -> bool:
+        """Say whether this operation never raises."""
+        return self.primitive is None or self.primitive in SAFE
 
 
 Operand = Term | float
@@ -192,6 +196,10 @@ class Builder:
         term.block.terms.append(term)
         return term
 
+    def known(self, primitive: Primitive, args: tuple[Operand, ...]) -> Operand | None:
+        """Find the term of an operation, if there is one."""
+        return self._known.get(self._key(primitive, args))
+
     def _is_invariant(self, term: Term) -> bool:
         """Say whether a term is the same for each example of a loop: made of captured Values alone."""
         before = (None, self.before_loop)
@@ -218,13 +226,13 @@ class Builder:
     # ---- questions
 
     def _ask(self, question: Any, terms: dict[Value, Operand]) -> None:
-        operands = tuple(self._operand(x, terms) if isinstance(x, Value) else x for x in question.operands)
+        operands = tuple(self._operand(x, terms) if isinstance(x, Value) else _plain(x) for x in question.operands)
         if any(isinstance(x, Term) for x in operands):
             self._fork(Ask(question.kind, operands), question.outcome)
 
     def _fork(self, ask: Ask, outcome: Any) -> None:
         """Go on in the block for this outcome. A question asked before has the answer it had."""
-        key = ("ask", ask.kind, *(id(x) if isinstance(x, Term) else repr(x) for x in ask.operands))
+        key = ("ask", ask.kind, *(repr(x) if type(x) is float else x for x in ask.operands))
         if key in self._known:
             return
         if self._block.outputs is not None or (self._block.question is not None and self._block.question != ask):
@@ -237,6 +245,13 @@ class Builder:
 
 class NotDeterministicError(Exception):
     """The function asked other questions than before, though all answers were the same."""
+
+
+def _plain(x: Any) -> Any:
+    """Turn a number that a Value was compared with, or was rounded to, into one that prints as itself."""
+    if x is None or type(x) in (float, int, bool):
+        return x
+    return float(x) if isinstance(x, float) else int(x)
 
 
 def _is(x: Any, number: float) -> bool:
@@ -313,6 +328,13 @@ def _rewrite_pow(b: Builder, x: Operand, y: Operand) -> Operand | None:
     return x if _is(y, 1.0) else 1.0 if _is(y, 0.0) else None
 
 
+def _rewrite_power_log(b: Builder, x: Operand, y: Operand, k: Operand) -> Operand | None:
+    power = b.known(p.power, (x, y))  # computed already
+    if power is None or type(x) is not float or type(k) is not float or not 0.0 < x < math.inf:
+        return None
+    return b.operation(p.chain, (power, special.ieee_pow(special.ieee_log(x), special.rint(k))))
+
+
 REWRITES: dict[Primitive, Callable[..., Operand | None]] = {
     p.mul: _rewrite_mul,
     p.chain: _rewrite_chain,
@@ -322,4 +344,5 @@ REWRITES: dict[Primitive, Callable[..., Operand | None]] = {
     p.div: _rewrite_div,
     p.power: _rewrite_pow,
     p.ieee_pow: _rewrite_pow,
+    p.power_log: _rewrite_power_log,
 }

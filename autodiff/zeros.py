@@ -11,6 +11,7 @@ from autodiff.terms import FLAGS, Term
 __all__: list[str] = []
 
 SMALLEST = 2  # operations that make a branch worth its test
+DEEPEST = 20  # branches inside one another: Python reads no more than 100 levels of indentation
 
 
 class Regions:
@@ -42,7 +43,7 @@ class Regions:
         return None
 
     def _find(self, roots: set[Term]) -> None:
-        self._roots = roots
+        self._roots = set(roots)  # without those that turn out to be too deep inside others
         self._flags = {self.flag(root) for root in roots}
         self._zero: dict[Term, Term | None] = {}  # the region outside of which a term is 0
         self._home: dict[Term, Term | None] = {}  # the region in which a term is computed
@@ -56,7 +57,7 @@ class Regions:
             self._place(term)
         for term in reversed(self.terms):
             self._sink(term)
-        self._members = {root: [] for root in roots}
+        self._members = {root: [] for root in self._roots}
         for term in self.terms:
             for root in self.path(self._home[term]):
                 self._members[root].append(term)
@@ -64,12 +65,13 @@ class Regions:
     def _place(self, term: Term) -> None:
         if term in self._roots:
             signal = self.signal(term)
-            self._zero[term] = term
-            self._home[term] = self._zero.get(signal) if isinstance(signal, Term) else None
-            return
+            home = self._zero.get(signal) if isinstance(signal, Term) else None
+            if len(self.path(home)) < DEEPEST:
+                self._zero[term], self._home[term] = term, home
+                return
+            self._roots.remove(term)  # computed as the product that it is
         zeros = [self._zero.get(x) if isinstance(x, Term) else None for x in term.args]
-        home: Term | None = None
-        zero: Term | None = None
+        home = zero = None
         if term.primitive is p.chain or (term.primitive is p.mul and any(type(x) is float for x in term.args)):
             home = zero = max(zeros, key=lambda region: len(self.path(region)))
         elif term.primitive is p.neg or (term.primitive is p.add and type(term.args[1]) is float and not term.args[1]):

@@ -209,6 +209,32 @@ BUILTIN = "type float int str bool len list dict tuple zip round abs ArithmeticE
 COMPUTED = "v1 v2 d1 d2 g1 g2 doubt value total count inf nan constant0 leaf_w leaf_x keys_of_x like_Pair"
 OTHERS = "w f f_careful backward_f f_2 v1_ other_2 Parameter"
 NAMES = f"{SURROUNDING} {BUILTIN} {COMPUTED} {OTHERS}".split()
+# Python reads some letters as others, and \\w knows some that no identifier may have.
+FOLDED = [("µ", "μ"), ("ϵ", "ε"), ("ℓ", "l"), ("ﬁ", "fi"), ("x²", "x2"), ("w₁", "w1"), ("½", "x"), ("ﬂoat", "float")]
+
+
+@pytest.mark.parametrize(("one", "other"), [*FOLDED, ("²", "2"), ("x̂", "x"), ("٣", "3"), ("·", "_"), ("℘", "p")])
+def test_letters_that_python_folds_together(one: str, other: str) -> None:
+    a, b = Value(2.0, one), Value(3.0, other)
+    uses: list[Callable[..., Any]] = [lambda x: a * x - b, lambda x: b * x - a, batch_sum(lambda x: a * x - b)]
+    for f in uses:
+        fast = compile(f)
+        args: Any = [1.5] if hasattr(f, "_batch") else 1.5
+        for _ in range(2):
+            assert fast(args) == _number(f(args))
+            assert with_gradient(fast.backward, [a, b], args) == with_gradient(_eager_backward(f), [a, b], args)
+    fast = compile(lambda d: {one: d[one] * 10.0 - d[other]})
+    for _ in range(2):
+        assert fast({one: 1.0, other: 2.0}) == {one: 8.0}
+    f = lambda x: x * 2.0  # noqa: E731
+    f.__name__ = one
+    fast = compile(f)
+    assert [fast(1.0), fast(2.0)] == [2.0, 4.0]
+    if one.isidentifier():
+        for source in ("", f"{one}({{}})"):
+            own = Primitive(one, lambda x: 3.0 * x, source, 3.0)
+            fast = compile(lambda x: own(x) * b)  # noqa: B023
+            assert [fast(1.0), fast(2.0)] == [9.0, 18.0]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -246,6 +272,10 @@ _f = f
         namespace: dict[str, Any] = {f"_{name}": x for name, x in around.items()}
         exec(text, namespace)
         self.f, self.of_list, self.of_dict = (namespace[name] for name in ("f", "of_list", "of_dict"))
+
+
+def _number(x: Any) -> Any:
+    return x.data if isinstance(x, Value) else x
 
 
 def with_gradient(call: Any, leaves: list[Any], *args: Any) -> str:
@@ -409,3 +439,83 @@ def test_an_own_primitive_that_raises_does_so_where_the_function_would() -> None
         fast(-1.0)
     with pytest.raises(ZeroDivisionError):
         fast(0.0)
+
+
+@pytest.mark.parametrize("first", [3.0, -2.5])
+def test_an_own_primitive_may_raise_anything_and_the_function_catch_it(first: float) -> None:
+    class OwnError(Exception):
+        pass
+
+    def checked(x: float) -> float:
+        if x < 0.0:
+            raise OwnError
+        return x * 2.0
+
+    own = Primitive("checked", checked, "", 2.0)
+
+    def f(x: Any) -> Any:
+        try:
+            return own(x)
+        except OwnError:
+            return -x
+
+    fast, loop = compile(f), compile(batch_sum(f))
+    for x in (first, 3.0, -2.5, 3.0):
+        assert outcome(fast, x) == outcome(f, x)
+        assert loop([x, 1.0, -x]) == f(x) + f(1.0) + f(-x)
+
+
+def test_an_error_in_the_middle_leaves_the_gradients_as_they_were() -> None:
+    own = Primitive("own", lambda x: x * x, "", lambda out, x: 1.0 / x)
+    w, u, v = Value(2.0, "w"), Value(3.0, "u"), Value(4.0, "v")
+    fast = compile(lambda x: w * w * x + own(u) + own(v) * x)
+    for x in (1.0, 2.0):
+        assert with_gradient(fast.backward, [w, u, v], x) == with_gradient(_eager_backward(fast.function), [w, u, v], x)
+    for zero in (u, v):
+        u.data, v.data = 3.0, 4.0
+        zero.data = 0.0
+        w.grad = u.grad = v.grad = 0.5
+        with pytest.raises(ZeroDivisionError):
+            fast.backward(1.0)
+        assert [w.grad, u.grad, v.grad] == [0.5, 0.5, 0.5]
+
+
+HELPERS: dict[str, tuple[str, Callable[[float], float]]] = {
+    "function": ("h({}) + 1.0", lambda x: x * 10.0 + 1.0),
+    "module": ("tools.h({}) + 1.0", lambda x: x * 10.0 + 1.0),
+    "constant": ("{} * K", lambda x: x * 2.5),
+    "of math": ("{} * pi", lambda x: x * math.pi),
+    "comprehension": ("sum([i * {} for i in (1.0, 2.0)])", lambda x: 3.0 * x),
+}
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_names_in_a_source_that_mean_something_elsewhere_only(name: str) -> None:
+    source, value = HELPERS[name]
+    own = Primitive("helped", value, source, 1.0)
+    fast = compile(lambda x: own(x) - x)
+    assert [fast(x) for x in (2.0, 3.0, 4.0)] == [value(x) - x for x in (2.0, 3.0, 4.0)]
+
+
+@pytest.mark.parametrize("name", ["cube", "function", "w", "value", "doubt", "count", "xs", "x", "nan", "inf", "f"])
+def test_a_primitive_with_the_name_of_anything_around_it(name: str) -> None:
+    own = Primitive(name, lambda x: x * x * x, "", lambda out, x: 3.0 * x * x)
+    w = Value(2.0, name)
+
+    def cube(x: Any) -> Any:
+        return own(x) * w + (x if x < inf else own(w))
+
+    for f, args in ((cube, 2.0), (batch_sum(cube), [2.0, 1.0]), (batch_mean(cube), [2.0, 1.0])):
+        fast = compile(f)
+        for _ in range(2):
+            assert with_gradient(fast.backward, [w], args) == with_gradient(_eager_backward(f), [w], args)
+            assert fast(args) == _number(f(args))
+
+
+@pytest.mark.parametrize("name", ["sum", "dot", "affine", "sum_of_squares"])
+@pytest.mark.parametrize("source", ["", "fsum({})", "sum({}) * 7.0"])
+def test_a_kernel_with_the_name_of_one_that_is_written_out(name: str, source: str) -> None:
+    own = Kernel(name, lambda *xs: math.fsum(xs) * 7.0, source, lambda out, *xs: [7.0] * len(xs))
+    f = value_and_grad(lambda x: own(x, x + 1.0, 2.0))
+    fast = compile(f)
+    assert [bits(fast(x)) for x in (1.0, 2.0)] == [bits(f(x)) for x in (1.0, 2.0)]

@@ -1,5 +1,6 @@
 """compile: the same floats and errors as the function itself, to the bit, by every way and on every call."""
 
+import copy
 import enum
 import functools
 import gc
@@ -11,11 +12,13 @@ import linecache
 import math
 import pickle
 import random
+import runpy
 import subprocess
 import sys
 import threading
 import traceback
 import types
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -616,15 +619,34 @@ def test_fast_backward_is_backward(f: Function) -> None:
         assert found[0] == found[1], (x, numbers)
 
 
-def test_fast_backward_inside_no_grad_still_differentiates() -> None:
+def test_fast_backward_inside_no_grad_adds_nothing() -> None:
+    """As there is nothing to differentiate for `f(...).backward()`."""
     w = Value(3.0)
-    fast = compile(lambda x: w * x)
-    for _ in range(2):
-        w.grad = 0.0
+    cases: list[tuple[Function, Any]] = [(lambda x: w * x, 2.0), (batch_mean(lambda x: w * x), [2.0])]
+    for f, x in cases:
+        fast = compile(f)
+        for _ in range(2):
+            w.grad = 0.0
+            with no_grad():
+                assert fast.backward(x) == 6.0
+                assert fast(x) == 6.0
+            assert w.grad == 0.0
+            assert fast.backward(x) == 6.0
+            assert w.grad == 2.0
+            with no_grad():
+                assert fast.backward(x) == 6.0
+            assert w.grad == 2.0
+        copied = pickle.loads(pickle.dumps(fast))
+        copied.leaves[0].grad = 0.0
         with no_grad():
-            assert fast.backward(2.0) == 6.0
-            assert fast(2.0) == 6.0
-        assert w.grad == 2.0
+            assert copied.backward(x) == 6.0
+        assert copied.leaves[0].grad == 0.0
+        assert copied.backward(x) == 6.0
+        assert copied.leaves[0].grad == 2.0
+
+
+def test_transforms_inside_no_grad_still_differentiate() -> None:
+    w = Value(3.0)
     gradient = compile(value_and_grad(lambda x: w * x * x))
     with no_grad():
         assert gradient(2.0) == (12.0, 12.0)
@@ -1911,3 +1933,171 @@ def test_sources_that_are_gone_are_forgotten() -> None:
     assert remembered() <= before + 2
     del fast
     assert remembered() <= before
+
+
+# ---- found by a tester
+
+
+@pytest.mark.parametrize("batch", [batch_sum, batch_mean])
+def test_a_batch_takes_functions_with_one_number_as_a_result(batch: Function) -> None:
+    w = Value(2.0)
+    functions: list[Function] = [lambda x: (x * w, x), lambda x: [x * w], lambda x: {"x": x}, lambda x: "x"]
+    for f in functions:
+        fast = compile(batch(f))
+        for _ in range(2):
+            with pytest.raises(TypeError, match="the result of <lambda>"):
+                fast([1.0, 2.0])
+    numpy = pytest.importorskip("numpy")
+    mixed = batch(lambda x: x * 2.0 if x > 0.0 else numpy.float64(1.5) if x > -2.0 else True)
+    agree(mixed, ([1.0, 2.0],), ([1.0, -1.0],), ([-3.0, 1.0],))
+
+
+def test_a_batch_of_whole_numbers_and_then_of_numpys() -> None:
+    numpy = pytest.importorskip("numpy")
+    small, large, whole = numpy.float32, numpy.float64, numpy.int64
+    fast = compile(batch_mean(lambda x: x * 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for xs in ([1, 2], [large(2.0)], [whole(2)], [small(1.0), 2.0], [1, large(2.0)], [1.5]) * 2:
+            assert fast(xs) == 2.0 * sum(map(float, xs)) / len(xs)
+
+
+def decorated(f: Function) -> Function:
+    @functools.wraps(f)
+    def one_argument(x: Any) -> Any:
+        return f(x, 2.0)
+
+    return one_argument
+
+
+def forwarding(f: Function) -> Function:
+    @functools.wraps(f)
+    def any_arguments(*args: Any, **kwargs: Any) -> Any:
+        return f(*args, **kwargs)
+
+    return any_arguments
+
+
+def test_wrapped_functions_have_a_signature_of_their_own() -> None:
+    f = decorated(lambda x, k: x * k)
+    for g in (f, forwarding(f), forwarding(forwarding(f)), grad(f), value_and_grad(forwarding(f))):
+        fast = agree(g, (1.0,), (2.0,))
+        assert "(x):" in fast.source
+        assert fast(x=3.0) == fast(3.0)
+        with pytest.raises(TypeError):
+            fast(1.0, 2.0)
+    fast = agree(forwarding(lambda x, k=3.0: x * k), (1.0,), (1.0, 2.0))
+    assert fast(1.0, k=4.0) == 4.0
+
+
+class Model:
+    def product(self, x: Any, k: Any) -> Any:
+        return x * k
+
+    def doubled(self, x: Any) -> Any:
+        return self.product(x, 2.0)
+
+    wrapped = functools.wraps(product)(doubled)
+    forwarded = forwarding(product)
+
+
+def test_wrapped_methods_have_a_signature_of_their_own() -> None:
+    agree(Model().wrapped, (1.0,), (2.0,))
+    agree(Model().forwarded, (1.0, 3.0), (2.0, 4.0))
+    agree(functools.partial(Model.wrapped, Model()), (1.0,), (2.0,))
+    agree(functools.partial(decorated(lambda x, k: x * k)), (1.0,), (2.0,))
+    agree(functools.partial(forwarding(lambda x, k: x * k), k=2.0), (1.0,), (2.0,))
+
+
+def test_copies_of_a_compiled_function_learn_too() -> None:
+    fast = compile(lambda x: x if x > 0.0 else -2.0 * x)
+    for copied in (copy.copy(fast), copy.deepcopy(fast), copy.deepcopy([fast])[0]):
+        assert [copied(1.0), copied(-1.0)] == [1.0, 2.0]
+    assert copy.copy(compile(lambda x: x))(1.0) == 1.0
+
+
+def test_a_pickled_function_says_that_it_takes_no_values() -> None:
+    fast = compile(lambda x: x * x)
+    fast(1.0)
+    copied = pickle.loads(pickle.dumps(fast))
+    with pytest.raises(LookupError, match="takes no Values"):
+        grad(copied)(1.0)
+
+
+def test_whole_numbers_of_thousands_of_digits_are_arguments() -> None:
+    agree(lambda x, n: x if n > 10**5000 else -x, (1.0, 10**5001), (2.0, 3))
+
+
+class Holder:
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+
+def test_no_value_leaks_in_an_object() -> None:
+    def generator(x: Any) -> Any:
+        yield x * 2
+
+    def caught(x: Any) -> Any:
+        try:
+            return 1.0 / x
+        except ZeroDivisionError:
+            return Holder(x)
+
+    assert [type(y) for _ in range(2) for y in compile(generator)(1.0)] == [float, float]
+    many = compile(lambda x: Holder(x * 2.0) if x > 5.0 else x * round(x), max_ways=2)
+    assert [many(1.0), many(2.0), many(3.0)] == [1.0, 4.0, 9.0]
+    rescued = compile(caught)
+    assert rescued(2.0) == 0.5
+    for _ in range(2):
+        assert type(many(6.0).x) is float
+        assert type(rescued(0.0).x) is float
+
+
+STRINGS = [
+    "def f(x): return",
+    "def function(",
+    'x"""y',
+    "it's",
+    "\\",
+    "a\nb",
+    "{name} {",
+    "%s",
+    "\0" * 9,
+    "a" * 15 + "\0" * 9,
+]
+
+
+@pytest.mark.parametrize("text", [*STRINGS, "a" * 15 + "\0" * 9])
+def test_a_function_of_any_string_is_saved(text: str, tmp_path: Path) -> None:
+    fast = compile(lambda x, text: x * len(text) if x < 2.0 else x)
+    fast(1.0, text)
+    fast.save(tmp_path / "saved.py")
+    saved = runpy.run_path(str(tmp_path / "saved.py"))["function"]
+    assert saved(1.5, text) == 1.5 * len(text)
+    with pytest.raises(TypeError, match="saved for"):
+        saved(1, text)
+    with pytest.raises(LookupError, match="saved before"):
+        saved(1.0, "another")
+    with pytest.raises(LookupError, match="saved before"):
+        saved(3.0, text)
+
+
+def test_the_structure_in_use_is_called_directly() -> None:
+    numpy = pytest.importorskip("numpy")
+    fast = compile(lambda x: x[0] * x[1])
+    calls = [(numpy.array([2.0, 3.0]),), ([2.0, 3.0],), ((2.0, 3.0),)]
+    for args in [*calls, *calls]:
+        for _ in range(4):
+            assert fast(*args) == 6.0
+        assert fast._forward.first.shape.startswith(type(args[0]).__name__)
+
+
+def test_only_code_is_called_directly() -> None:
+    """What runs as it is stays behind the check of the structure: others have code."""
+    outside = Value(2.0) * 3.0
+    fast = compile(lambda x: x[0] * 2.0 if isinstance(x, list) else x * outside)
+    assert fast([1.0]) == 2.0
+    for _ in range(4):
+        assert fast(1.0).data == 6.0
+    assert fast([2.0]) == 4.0
+    assert fast._forward.first.as_it_is == ""

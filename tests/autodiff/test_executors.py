@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import autodiff as ad
-from autodiff import Value, batch_mean, batch_sum, compile, exporting
+from autodiff import Primitive, Value, batch_mean, batch_sum, compile, exporting
 
 # Other tests leave threads behind, and from 3.12 on Python warns of forking then.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -318,6 +318,44 @@ def test_a_way_that_another_thread_learns_meanwhile() -> None:
     executor.meanwhile = [lambda: fast.backward([-1.0, -2.0])]
     assert fast.backward([1.0, 5.0]) == 12.0
     assert (u.grad, v.grad) == (6.0 - 9.0, -6.0)
+
+
+class OwnError(Exception):
+    pass
+
+
+def twice(x: float) -> float:
+    if x < 0.0:
+        raise OwnError
+    return 2.0 * x
+
+
+def test_an_own_primitive_that_raises_in_a_worker(pool: Executor) -> None:
+    """It is no failure of the executor, of which there would be a warning."""
+    own, w = Primitive("twice", twice, "", 2.0), Value(3.0, "w")
+
+    def f(x: Any) -> Any:
+        try:
+            return own(x) * w
+        except OwnError:
+            return -x * w
+
+    for executor in (pool, Counting()):
+        fast = compile(batch_sum(f, executor=executor))
+        assert [fast([1.0, 2.0]), fast([1.0, -2.0]), fast([1.0, 2.0])] == [18.0, 12.0, 18.0]
+        assert gradient(compile(batch_sum(f, executor=executor)), [w], [1.0, 2.0]) == (18.0, [6.0])
+        uncaught = compile(batch_sum(lambda x: own(x) * w, executor=executor))
+        assert uncaught([1.0, 2.0]) == 18.0
+        with pytest.raises(OwnError):
+            uncaught([1.0, -2.0])
+
+
+def test_examples_of_another_kind_for_an_own_primitive() -> None:
+    own = Primitive("twice", twice, "", 2.0)
+    fast = compile(batch_sum(lambda x: own(x[0] if isinstance(x, list) else x), executor=Counting()))
+    for _ in range(2):
+        assert [fast([1.0, 2.0]), fast([[1.0], [2.0]])] == [6.0, 6.0]
+    assert len(fast.specialisations) == 2
 
 
 def test_what_is_no_executor_is_refused() -> None:

@@ -1,9 +1,11 @@
 """Terms: equal terms once, every rewrite exact to the bit, and nothing dropped that may raise."""
 
+import enum
 import itertools
 import math
 import operator
 from collections.abc import Callable
+from fractions import Fraction
 from math import inf, nan
 from typing import Any
 
@@ -41,6 +43,11 @@ ADVERSARIAL = (
 # ---- exact rewrites: an expression, and what it may print as
 
 REWRITTEN: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "two to a power": (lambda x, y: 2.0**x + y, "power(2.0, x)"),
+    "a half to a power": (lambda x, y: 0.5**x * y, "power(0.5, x)"),
+    "one to a power": (lambda x, y: 1.0**x * y, ""),
+    "a tiny number to a power": (lambda x, y: 5e-324**x, ""),
+    "a large number to a power": (lambda x, y: 1e308**y, ""),
     "one times": (lambda x, y: 1.0 * x + y, "return x + y"),
     "times one": (lambda x, y: x * 1 + y, "return x + y"),
     "times minus one": (lambda x, y: x * -1.0, "return -x"),
@@ -165,7 +172,9 @@ def test_every_derivative_is_exact_on_adversarial_floats(name: str) -> None:
 
 def test_every_rule_has_an_expression_above() -> None:
     written = {primitive.name for primitive in REWRITES}
-    assert written <= {"mul", "chain", "neg", "add", "sub", "div", "pow", "ieee_pow"}, "a new rule needs rows above"
+    assert written <= {"mul", "chain", "neg", "add", "sub", "div", "pow", "ieee_pow", "power_log"}, (
+        "a new rule needs rows above"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(p.TABLE))
@@ -211,6 +220,62 @@ def test_outcomes_are_told_apart_as_bits_are() -> None:
     assert outcome_key([1]) != outcome_key([1])  # what has no hash is itself only
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+def from_numpy(kind: str, number: float) -> Any:
+    return getattr(pytest.importorskip("numpy"), kind)(number)
+
+
+NUMBERS: dict[str, Callable[[], Any]] = {
+    "float64": lambda: from_numpy("float64", 0.5),
+    "float32": lambda: from_numpy("float32", 0.5),
+    "int64": lambda: from_numpy("int64", 1),
+    "nan": lambda: from_numpy("float64", nan),
+    "enumeration": lambda: Level.LOW,
+    "bool": lambda: True,
+    "fraction": lambda: Fraction(1, 2),
+    "huge": lambda: 10**5000,
+    "minus huge": lambda: -(10**5000),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_value_is_compared_with_any_number(name: str) -> None:
+    number = NUMBERS[name]()
+
+    def f(x: Any) -> Any:
+        return x if x > number else -x
+
+    fast = compile(f)
+    for x in (1.0, 0.25, 2.0, -0.25, inf, -inf) * 2:
+        assert outcome(fast, x) == outcome(f, x), x
+
+
+@pytest.mark.parametrize("name", ["int64", "enumeration", "bool"])
+def test_a_value_is_rounded_to_any_whole_number_of_digits(name: str) -> None:
+    digits = NUMBERS[name]()
+
+    def f(x: Any) -> Any:
+        return x * round(x, digits)
+
+    fast = compile(f)
+    for x in (1.11, 2.22, 1.12) * 2:
+        assert outcome(fast, x) == outcome(f, x), x
+
+
+def test_enumerations_and_large_numbers_are_results_and_keys() -> None:
+    def f(x: Any) -> Any:
+        return {Level.LOW: x} if x > 1.0 else Level.LOW if x > 0.0 else 10**5000
+
+    fast = compile(f)
+    for _ in range(2):
+        assert fast(0.5) is Level.LOW
+        assert fast(-1.0) == 10**5000
+        assert [(key, type(key), x) for key, x in fast(2.0).items()] == [(Level.LOW, Level, 2.0)]
+
+
 # ---- equal terms, unused terms
 
 
@@ -232,6 +297,23 @@ def test_unused_operations_are_dropped_unless_they_may_raise() -> None:
     assert "tanh" not in fast.source
     with pytest.raises(ValueError, match="log"):
         fast(-1.0)
+
+
+def test_the_derivative_of_a_power_of_a_constant_is_a_multiple_of_the_power() -> None:
+    """By hand it would be: 2 ** x log(2); and only where f itself computes the power, and raises if it overflows."""
+    for f in (lambda x: 2.0**x, lambda x: 1.0 / 3.0**x):
+        for transform in (value_and_grad, hessian):
+            eager = transform(f)
+            fast = compile(eager)
+            for x in (1.0, -3.5, 0.0, -0.0, 1000.0, 2000.0, -2000.0, nan, inf, -inf):
+                assert outcome(fast, x) == outcome(eager, x), x
+            assert "power_log" not in fast.source
+            assert fast.source.count("power(") == 1
+    for base in (0.0, -0.0, -2.0, inf, nan):
+        eager = value_and_grad(lambda x, base=base: base**x)
+        fast = compile(eager)
+        for x in (1.0, -3.0, 0.0, 2.5, 1000.0, nan, inf, -inf):
+            assert outcome(fast, x) == outcome(eager, x), (base, x)
 
 
 def test_structural_zeros_are_constants() -> None:

@@ -203,3 +203,31 @@ def test_regions_inside_a_batch(name: str) -> None:
             found.append((outcome(run, xs), bits(w.grad)))
         assert found[0] == found[1], (w, xs)
         assert outcome(fast, xs) == outcome(eager, xs), (w, xs)
+
+
+def test_branches_nest_only_so_deep() -> None:
+    """An unrolled network of a hundred layers, each behind the error signal of the next."""
+    w, b = Value(0.9, "w"), Value(0.1, "b")
+
+    def recurrent(x: Any) -> Any:
+        for _ in range(100):
+            x = ad.relu(x * w + b)
+        return x
+
+    def mixed(x: Any) -> Any:
+        for _ in range(60):
+            x = ad.clip(ad.relu(x * w + b) * x, -1.0, 2.0) + 0.1 * ad.maximum(x, w)
+        return x
+
+    for f in (recurrent, mixed):
+        eager = value_and_grad(f)
+        fast, whole = compile(eager), compile(f)
+        for x in (1.0, -1.0, 0.3, -40.0, nan):
+            assert outcome(fast, x) == outcome(eager, x), x
+            w.grad = b.grad = 0.0
+            f(Value(x)).backward()
+            wanted = bits([w.grad, b.grad])
+            for _ in range(2):
+                w.grad = b.grad = 0.0
+                whole.backward(x)
+                assert bits([w.grad, b.grad]) == wanted, x
