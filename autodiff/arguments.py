@@ -1,15 +1,17 @@
 """The arguments of a compiled function: their structure, and taking them apart in the generated code."""
 
-import inspect
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodiff.codegen import RESERVED, Names, identifier, literal
 from autodiff.terms import Term
 from autodiff.tracing import is_number
 from autodiff.trees import children, is_array, leaves
+
+if TYPE_CHECKING:
+    from inspect import Signature
 
 __all__: list[str] = []
 
@@ -86,8 +88,10 @@ def readable_name(f: Callable[..., Any]) -> str:
     return name if name.isidentifier() and name not in RESERVED else "function"
 
 
-def _signature(f: Callable[..., Any]) -> inspect.Signature:
+def _signature(f: Callable[..., Any]) -> "Signature":
     """Give the signature of f: its own, and behind *args that of the function it wraps."""
+    import inspect  # here, since who compiles nothing need not wait for it
+
     inner = f
     while isinstance(inner, partial):
         inner = inner.func
@@ -108,7 +112,9 @@ def _parameters(
     try:
         signature = _signature(f)
     except (TypeError, ValueError):
-        signature = inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
+        from inspect import Parameter, Signature
+
+        signature = Signature([Parameter("args", Parameter.VAR_POSITIONAL)])
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     declared, passed, values = [], [], {}

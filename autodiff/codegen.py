@@ -3,7 +3,6 @@
 There is no calculus in here: derivatives are part of the graph already.
 """
 
-import ast
 import builtins
 import keyword
 import math
@@ -105,7 +104,7 @@ class Names:
 
 # ---- printing
 
-PRECEDENCE = {ast.Add: 10, ast.Sub: 10, ast.Mult: 20, ast.Div: 20, ast.FloorDiv: 20, ast.Mod: 20, ast.Pow: 40}
+PRECEDENCE = {"Add": 10, "Sub": 10, "Mult": 20, "Div": 20, "FloorDiv": 20, "Mod": 20, "Pow": 40}
 
 
 class Template(NamedTuple):
@@ -120,13 +119,15 @@ class Template(NamedTuple):
 @cache
 def template(text: str, arity: int) -> Template:
     """Analyse a source template."""
+    import ast  # here and below, since who compiles nothing need not wait for it
+
     names = [f"_{i}" for i in range(arity)]
     tree = ast.parse(text.format(*names), mode="eval").body
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     repeats = tuple(used.count(name) > 1 for name in names)
     inner = 0 if isinstance(tree, ast.Call) else 50
     if isinstance(tree, ast.BinOp) and bare(text) == text:
-        own = PRECEDENCE[type(tree.op)]
+        own = PRECEDENCE[type(tree.op).__name__]
         left, right = (own + 1, own) if isinstance(tree.op, ast.Pow) else (own, own + 1)
         needs = {ast.unparse(tree.left): left, ast.unparse(tree.right): right}
         return Template(text, own, tuple(needs.get(name, inner) for name in names), repeats)
@@ -315,9 +316,17 @@ class Printer:
         plain = self.builder.higher_order or block is self.builder.before_loop
         products = set() if plain else self.hopeful
         regions = Regions(terms, products, sinks)
+        together = softmaxes(terms, regions)
         for term in regions.order():
             if regions.is_root(term):
                 self._root(regions, term, sinks, indent)
+                continue
+            if term in together:
+                self._enter(regions, regions.home(term), indent)
+                if term not in self.texts:
+                    self._entries(together[term], indent)
+                if term in sinks:
+                    self._sink(term, term.name, sinks, indent)
                 continue
             text, user = self.expression(term), users.get(term)
             total = regions.running_total(term)
@@ -402,6 +411,10 @@ class Printer:
         if term.uses == 0:  # computed because it may raise
             self.lines.append(f"{self._inner(indent)}{bare(text.text)}")
             return
+        self._give_name(term)
+        self.lines.append(f"{self._inner(indent)}{term.name} = {bare(text.text)}")
+
+    def _give_name(self, term: Term) -> None:
         if term.deriving:
             term.name = self.name_derivative()
         else:
@@ -410,12 +423,23 @@ class Printer:
         self.texts[term] = Text(term.name)
         if self.written:
             self.written[-1].add(term)
-        self.lines.append(f"{self._inner(indent)}{term.name} = {bare(text.text)}")
 
     def name_derivative(self) -> str:
         """Give a name to the next derivative."""
         self.derivatives += 1
         return self.names.own(f"d{self.derivatives}")
+
+    def _entries(self, terms: list[Term], indent: str) -> None:
+        """Print all entries of one softmax as one call: each by itself would take as long as all of them."""
+        self._title(terms[0], indent)
+        logits = terms[0].args[1:]
+        names = [self.names.own("_")] * len(logits)
+        for term in terms:
+            self._give_name(term)
+            names[int(term.args[0])] = term.name
+        function = self.names.own("softmax_entries", special.softmax_entries)
+        given = ", ".join(self.operand(x).text for x in logits)
+        self.lines.append(f"{self._inner(indent)}{', '.join(names)} = {function}(({given}))")
 
     def _condition(self, ask: Ask, key: Any, negated: bool = False) -> str:
         kind, outcome = key
@@ -496,6 +520,16 @@ def hopeful_products(blocks: Iterable[Block], needed: Container[Term], unused: I
     return found
 
 
+def softmaxes(terms: list[Term], regions: Regions) -> dict[Term, list[Term]]:
+    """Find the entries of one softmax that are needed in one place; give for each all of them."""
+    groups: dict[Any, list[Term]] = {}
+    for term in terms:
+        if term.primitive is p.softmax_entry and term.uses and type(term.args[0]) is float:
+            logits = tuple([x if type(x) is float else id(x) for x in term.args[1:]])
+            groups.setdefault((regions.home(term), logits), []).append(term)
+    return {term: group for group in groups.values() if len(group) > 1 for term in group}
+
+
 def tainted_by(products: set[Term], blocks: Iterable[Block]) -> set[Term]:
     """Find all that a nan in one of these products may reach."""
     tainted = set(products)
@@ -522,6 +556,8 @@ def source_of(primitive: Primitive, args: tuple[Any, ...]) -> str:
 
 @cache
 def _called(source: str) -> tuple[str, ...]:
+    import ast
+
     tree = ast.parse(source.format(*["_"] * 9))
     names = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     return tuple(dict.fromkeys(names))
@@ -530,6 +566,8 @@ def _called(source: str) -> tuple[str, ...]:
 @cache
 def _is_known(source: str, own: str) -> bool:
     """Say whether all names in a user's source mean the same here: where it was written they may mean anything."""
+    import ast
+
     if not source.isascii():  # Python folds some letters together
         return False
     names = {node.id for node in ast.walk(ast.parse(source.format(*["_"] * 9))) if isinstance(node, ast.Name)}

@@ -2,7 +2,6 @@
 
 import builtins
 import itertools
-import linecache
 import math
 import re
 import sys
@@ -300,6 +299,8 @@ class _Entry:
 
     def execute(self, source: str, name: str) -> Callable[..., Any]:
         """Turn generated source into a function that debuggers and tracebacks can show."""
+        import linecache  # here, since who compiles nothing need not wait for it
+
         filename = f"<chainrule {next(_serial)}: {name}>"
         called = (self.elsewhere, self.learner(), self.careful, self.run_eagerly)
         namespace = self.names.objects() | dict(zip(map(self.names.own, CALLED), called, strict=True))
@@ -470,5 +471,7 @@ def _with_signals(f: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any
 
 
 def _forget(files: dict[str, str]) -> None:
+    import linecache
+
     for filename in files.values():
         linecache.cache.pop(filename, None)

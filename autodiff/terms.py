@@ -7,7 +7,6 @@ transforms add 0.0 to what they return.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from autodiff import primitives as p
@@ -48,15 +47,15 @@ Operand = Term | float
 FLAGS = (p.greater, p.within)  # 0.0 or 1.0
 
 
-@dataclass(eq=False)
 class Block:
     """Operations without a fork, then a question with a block for each known outcome, or the end of a way."""
 
-    terms: list[Term] = field(default_factory=list)
-    question: "Ask | None" = None
-    ways: "dict[Any, Block]" = field(default_factory=dict)
-    result: Any = None  # what the function returned: a tree with terms
-    outputs: list[Any] | None = None  # the leaves of the result
+    def __init__(self) -> None:
+        self.terms: list[Term] = []
+        self.question: Ask | None = None
+        self.ways: dict[Any, Block] = {}
+        self.result: Any = None  # what the function returned: a tree with terms
+        self.outputs: list[Any] | None = None  # the leaves of the result
 
 
 class Ask(NamedTuple):

@@ -5,7 +5,6 @@ which way the function takes, so the generated code has to ask it again at each 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from autodiff import primitives as p
@@ -23,15 +22,15 @@ class Question(NamedTuple):
     outcome: Any
 
 
-@dataclass
 class Trace:
     """One evaluation: its inputs, and in order its new nodes (with whether a transform made them) and questions."""
 
-    inputs: list[Value]
-    nodes: dict[Value, bool] = field(default_factory=dict)
-    questions: list[tuple[int, Question]] = field(default_factory=list)  # with the number of nodes made before
-    result: Any = None
-    higher_order: bool = False  # whether derivatives were differentiated again
+    def __init__(self, inputs: list[Value]) -> None:
+        self.inputs = inputs
+        self.nodes: dict[Value, bool] = {}
+        self.questions: list[tuple[int, Question]] = []  # with the number of nodes made before
+        self.result: Any = None
+        self.higher_order = False  # whether derivatives were differentiated again
 
     def note(self, kind: str, operands: tuple[Any, ...], outcome: Any) -> None:
         """Keep a question."""

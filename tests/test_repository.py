@@ -130,7 +130,9 @@ def test_importing_waits_for_nothing_that_few_need() -> None:
     """Backends, saving and what they import in turn cost more than all the rest together."""
     heavy = ["vectorising", "native", "rolling", "backends", "saving", "precise"]
     code = f"import autodiff, nn, sys; print(*[m for m in {[f'autodiff.{m}' for m in heavy]!r} if m in sys.modules])"
-    code += "; print(*[m for m in 'json hashlib logging pathlib pickle uuid'.split() if m in sys.modules])"
+    few = ["json", "hashlib", "logging", "pathlib", "pickle", "uuid"]
+    few += ["ast", "inspect", "dataclasses", "linecache", "tokenize"]
+    code += f"; print(*[m for m in {few!r} if m in sys.modules])"
     shown = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
         capture_output=True,

@@ -5,6 +5,7 @@ import collections
 import itertools
 import math
 import pickle
+import re
 import runpy
 from collections.abc import Callable
 from math import inf, nan
@@ -519,3 +520,23 @@ def test_a_kernel_with_the_name_of_one_that_is_written_out(name: str, source: st
     f = value_and_grad(lambda x: own(x, x + 1.0, 2.0))
     fast = compile(f)
     assert [bits(fast(x)) for x in (1.0, 2.0)] == [bits(f(x)) for x in (1.0, 2.0)]
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_the_entries_of_a_softmax_are_computed_together(classes: int) -> None:
+    """One by one they would take as many exponentials as the square of their number."""
+    w = Value(0.5)
+
+    def f(x: list[Any], _: Any) -> Any:
+        logits = [x_i * w for x_i in x]
+        losses = [ad.softmax_cross_entropy(logits, 1), ad.logsumexp(x), ad.softmax(logits)[2]]
+        return ad.sum(losses) * _ if x[0] > 0.0 else ad.relu(ad.logsumexp(x)) * _
+
+    fast = compile(value_and_grad(f, (0, 1)))
+    for x in ([0.1 * i for i in range(1, classes + 1)], [-0.1 * i for i in range(1, classes + 1)]) * 2:
+        assert fast(x, 2.0) == value_and_grad(f, (0, 1))(x, 2.0)
+    called = re.findall(r"softmax_entries\(|\bsoftmax\(", fast.source)
+    assert called.count("softmax_entries(") == 3
+    assert called.count("softmax(") <= 1  # the one that f asks for
+    loaded = pickle.loads(pickle.dumps(fast))
+    assert loaded(x, 2.0) == fast(x, 2.0)
