@@ -521,21 +521,17 @@ def logsumexp(*xs: float) -> float:
 
 def softmax(index: float, *xs: float) -> float:
     """Return one entry of the softmax of the rest of the arguments."""
-    chosen = xs[int(index)]
-    high = max(xs)
-    result = 0.0
-    for x in xs:
-        result += math.exp(x - high)
-    return math.exp(chosen - high) / result
+    return softmax_entries(xs)[int(index)]
 
 
 def softmax_entries(xs: tuple[float, ...]) -> list[float]:
-    """Return all entries of the softmax, each as `softmax` gives it, in one pass."""
+    """Return all entries of the softmax."""
     high = max(xs)
-    result = 0.0
-    for x in xs:
-        result += math.exp(x - high)
-    return [math.exp(x - high) / result for x in xs]
+    powers = [math.exp(x - high) for x in xs]
+    total = 0.0
+    for power in powers:
+        total += power
+    return [power / total for power in powers]
 
 
 def softmax_rest(index: float, *xs: float) -> float:
