@@ -476,8 +476,8 @@ def exact(number: Any) -> Any:
 
 
 @pytest.mark.parametrize("make", [lambda f: f, lambda f: twice(compile(f))], ids=["eager", "compiled"])
-def test_what_an_examiner_found(make: Any) -> None:
-    """Each was wrong once: signs at -0.0, overflow on the way, zeros that no multiple of pi hits, tiny gamma."""
+def test_extremes_that_were_wrong_once(make: Any) -> None:
+    """Signs at -0.0, overflow on the way, zeros that no multiple of pi hits, tiny gamma."""
     slope, bend = make(grad(ad.sqrt)), make(grad(grad(ad.sqrt)))
     assert (slope(-0.0), slope(0.0), bend(-0.0), bend(0.0)) == (math.inf, math.inf, -math.inf, -math.inf)
     assert make(grad(lambda x: ad.sqrt(-x)))(0.0) == -math.inf
