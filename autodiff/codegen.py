@@ -317,6 +317,7 @@ class Printer:
         products = set() if plain else self.hopeful
         regions = Regions(terms, products, sinks)
         together = softmaxes(terms, regions)
+        results = set(filter(is_term, block.outputs or ()))
         for term in regions.order():
             if regions.is_root(term):
                 self._root(regions, term, sinks, indent)
@@ -338,6 +339,7 @@ class Printer:
                 self._sink(term, text.text, sinks, indent)
             elif (
                 term not in sinks
+                and (user or term in results or not text.may_raise)  # not into the result of a later block: raise here
                 and regions.may_move(term, user, text.may_raise)
                 and self._may_inline(term, text, user)
             ):
@@ -518,6 +520,11 @@ def hopeful_products(blocks: Iterable[Block], needed: Container[Term], unused: I
                 if term.primitive is p.chain and term not in hidden:
                     found.add(term)
     return found
+
+
+def is_term(x: Any) -> bool:
+    """Say whether an operand or output is a term, rather than a number or another object."""
+    return isinstance(x, Term)
 
 
 def softmaxes(terms: list[Term], regions: Regions) -> dict[Term, list[Term]]:

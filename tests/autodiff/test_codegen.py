@@ -540,3 +540,15 @@ def test_the_entries_of_a_softmax_are_computed_together(classes: int) -> None:
     assert called.count("softmax(") <= 1  # the one that f asks for
     loaded = pickle.loads(pickle.dumps(fast))
     assert loaded(x, 2.0) == fast(x, 2.0)
+
+
+@pytest.mark.parametrize("power", [lambda x: x**2, lambda x: -(x**2.5), lambda x: 1.0 / x, lambda x: ad.log(x) * 2.0])
+def test_what_raises_before_a_branch_raises_on_every_branch(power: Any) -> None:
+    def f(x: Any, y: Any) -> Any:
+        z = power(y * 1e308)
+        return z if x > 0.0 else x
+
+    fast = compile(f)
+    points = [(1.0, 0.5e-308), (-1.0, 0.5e-308), (-1.0, -1.44), (-1.0, 0.0), (1.0, 0.0), (1.0, -1.44), (-1.0, 1e-308)]
+    for point in points * 2:
+        assert outcome(lambda point=point: fast(*point)) == outcome(lambda point=point: f(*point))
