@@ -29,13 +29,15 @@ def toposort(*roots: Node, stop: Iterable[Node] = ()) -> list[Node]:
     [2.0, 4.0, 6.0]
     """
     leaves, interior = arrange(*roots, stop=stop)
-    return leaves + interior
+    return [*dict.fromkeys(leaves), *interior]
 
 
 def arrange(
     *roots: Node, stop: Iterable[Node] = (), within: Container[Node] | None = None
 ) -> tuple[list[Node], list[Node]]:
     """List the leaves (and what is in `stop` or not `within`), and apart from them all others, parents before children.
+
+    A leaf that several kernels share is listed for each of them: to tell whether it was met before costs more.
 
     >>> from autodiff import Value
     >>> y = Value(2.0) * 3.0
@@ -47,7 +49,6 @@ def arrange(
     known = set(stop) if within is None else within
     ends = within is None  # whether nodes that are known, or that are not, are where to stop
     seen: set[Node] = set()
-    repeated = False
     layers: set[int] = set()  # tuples of inputs that several nodes share: the first has seen to them for all
     stack: list[Node] = list(reversed(roots))
     while stack:
@@ -70,12 +71,7 @@ def arrange(
                     own, right = [arg for arg in left if type(arg) is not float], ()
                 stack += [arg for arg in own if arg._primitive is not None and arg not in seen]
                 own = [arg for arg in own if arg._primitive is None]
-            # Leaves have no parents to wait for: they are listed at once.
-            before = len(seen)
-            seen.update(own)
-            if len(seen) > before:
-                leaves += own
-                repeated = repeated or len(seen) < before + len(own)
+            leaves += own  # they have no parents to wait for
             if right and id(right) not in layers:
                 layers.add(id(right))
                 stack += [arg for arg in right if arg not in seen]
@@ -84,7 +80,7 @@ def arrange(
             stack.append(left)
         if type(right) is not float and right not in seen:
             stack.append(right)
-    return list(dict.fromkeys(leaves)) if repeated else leaves, interior
+    return leaves, interior
 
 
 def sweep(order: list[Node]) -> None:
@@ -97,7 +93,7 @@ def sweep(order: list[Node]) -> None:
         signal, primitive = node.grad, node._primitive
         if not signal or primitive is None:
             continue
-        rules = primitive.derivatives
+        rules = primitive.float_rules
         # The two common shapes are written out: a loop over one or two arguments costs more than its body.
         if len(rules) == 2:
             rule_x, rule_y = rules
@@ -123,7 +119,7 @@ def sweep(order: list[Node]) -> None:
                         arg.grad += signal * local
         elif type(node._left) is tuple:  # a kernel: one function gives all its local derivatives
             args = node._left
-            pairs = zip(args, primitive.locals(node._data, node._x))  # noqa: B905  (`locals` sees to the lengths)
+            pairs = zip(args, primitive.float_locals(node._data, node._x))  # noqa: B905  (it sees to the lengths)
             if len(node._y) + len(node._right) == len(args) and isfinite(signal):  # adding 0 * signal changes nothing
                 for arg, local in pairs:
                     arg.grad += signal * local

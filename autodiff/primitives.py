@@ -16,6 +16,7 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from math import inf
+from types import FunctionType
 from typing import Any
 
 from autodiff import special
@@ -61,6 +62,20 @@ def shortened(x: Any, width: int = 60) -> str:
     return shown if len(shown) <= width else shown[: width - 4].rstrip(" ,") + " ..."
 
 
+_FLOATS: dict[str, Any] = {}  # the names of this module, where those of primitives stand for their float functions
+
+
+def _on_floats(rule: Any) -> Any:
+    """Give the form of a rule of this module that takes floats only: it saves a call for each primitive in it.
+
+    >>> _on_floats(sin.derivatives[0])(0.0, 0.0)
+    1.0
+    """
+    if type(rule) is FunctionType and rule.__globals__ is globals():
+        return FunctionType(rule.__code__, _FLOATS, rule.__name__, rule.__defaults__, rule.__closure__)
+    return rule
+
+
 class Primitive:
     """A differentiable scalar function: its value, its source, and one local derivative per argument.
 
@@ -95,6 +110,7 @@ class Primitive:
         self.value = value
         self.source = source
         self.derivatives = derivatives
+        self.float_rules = tuple(map(_on_floats, derivatives))
         self.defaults = defaults
         self.arity: int | None = len(derivatives)
         known = re.search(r"^ *(Return .*)$", value.__doc__ or "", flags=re.MULTILINE)
@@ -133,6 +149,10 @@ class Primitive:
         ...
         OverflowError: exp(1000.0): math range error
         """
+        if len(args) == 1 == self.arity and type(args[0]) is not float:  # the common case, without the loop below
+            record = getattr(args[0], "apply_primitive", None)
+            if record is not None:
+                return record(self, args)
         if len(args) != self.arity and self.arity is not None:
             given = len(args)
             args += self.defaults[given - self.arity :] if given < self.arity else ()
@@ -205,6 +225,7 @@ class Kernel(Primitive):
         super().__init__(name, value, source)
         self.arity = None
         self._all_derivatives = derivatives
+        self._all_on_floats = _on_floats(derivatives)
 
     def locals(self, out: Any, args: tuple[Any, ...], wanted: Sequence[int] | None = None) -> tuple[Any, ...]:
         """Evaluate every local derivative, on floats or on Values; give those wanted.
@@ -213,11 +234,25 @@ class Kernel(Primitive):
         (1.0, 1.0)
         """
         found = tuple(self._all_derivatives(out, *args))
+        self._check_length(found, args)
+        return found if wanted is None else tuple(found[i] for i in wanted)
+
+    def float_locals(self, out: float, args: tuple[float, ...]) -> Sequence[float]:
+        """Evaluate every local derivative on floats, in less time.
+
+        >>> total.float_locals(3.0, (1.0, 2.0))
+        [1.0, 1.0]
+        """
+        found: Sequence[float] = self._all_on_floats(out, *args)
+        if len(found) != len(args):
+            self._check_length(found, args)
+        return found
+
+    def _check_length(self, found: Sequence[Any], args: tuple[Any, ...]) -> None:
         if len(found) != len(args):
             raise ValueError(
                 f"{self.name} of {len(args)} arguments has {len(found)} local derivatives: one is due for each"
             )
-        return found if wanted is None else tuple(found[i] for i in wanted)
 
 
 class Custom(Kernel):
@@ -462,6 +497,8 @@ cross_entropy = Kernel("softmax_cross_entropy", special.softmax_cross_entropy, "
 # fmt: on
 
 TABLE: dict[str, Primitive] = {item.name: item for item in list(globals().values()) if isinstance(item, Primitive)}
+
+_FLOATS |= {name: item.value if isinstance(item, Primitive) else _on_floats(item) for name, item in globals().items()}
 
 # The rules above avoid cancellation. These forms, equal to them, are the ones that people know: formulas show them, and
 # nothing is computed with them.

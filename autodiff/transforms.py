@@ -485,7 +485,7 @@ def _examples(name: str, columns: tuple[Any, ...]) -> list[tuple[Any, ...]]:
 def _add_derivatives(output: Value, created: dict[Value, bool], sums: dict[Value, float]) -> None:
     """Sweep the graph of one example, and add what reaches the Values from outside to their sums."""
     leaves, interior = arrange(output, within=created)
-    outside = [node for node in leaves if node not in created]
+    outside = dict.fromkeys(node for node in leaves if node not in created)
     with _accumulating:
         before = [node.grad for node in outside]
         try:

@@ -389,14 +389,13 @@ class Value:
             try:
                 for node in interior:
                     node.grad = 0.0
-                if any(before):
-                    for leaf in leaves:
-                        leaf.grad = 0.0
+                grads = dict(zip(leaves, before, strict=True)) if any(before) else {}
+                for leaf in grads:
+                    leaf.grad = 0.0
                 self.grad = seed
                 sweep(interior)
-                if any(before):
-                    for leaf, grad in zip(leaves, before, strict=True):
-                        leaf.grad += grad
+                for leaf, grad in grads.items():
+                    leaf.grad += grad
             except BaseException as error:
                 for leaf, grad in zip(leaves, before, strict=True):
                     leaf.grad = grad

@@ -55,13 +55,17 @@ def mutants(names: Sequence[str] = ()) -> Iterator[Mutant]:
 def mutated(mutant: Mutant, factor: float = FACTOR) -> Iterator[None]:
     """Multiply one local derivative in the table by a factor, for a while."""
     primitive = TABLE[mutant.name]
-    attribute = "_all_derivatives" if isinstance(primitive, Kernel) else "derivatives"
-    before = getattr(primitive, attribute)
-    setattr(primitive, attribute, _wrong(primitive, mutant.argument, factor))
+    is_kernel = isinstance(primitive, Kernel)
+    attributes = ("_all_derivatives", "_all_on_floats") if is_kernel else ("derivatives", "float_rules")
+    before = [getattr(primitive, attribute) for attribute in attributes]
+    wrong = _wrong(primitive, mutant.argument, factor)
+    for attribute in attributes:
+        setattr(primitive, attribute, wrong)
     try:
         yield
     finally:
-        setattr(primitive, attribute, before)
+        for attribute, rules in zip(attributes, before, strict=True):
+            setattr(primitive, attribute, rules)
 
 
 def _wrong(primitive: Primitive, i: int, factor: float) -> Any:
