@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff import special
-from autodiff.primitives import Primitive
+from autodiff.primitives import SAFE, Primitive
 from autodiff.terms import Ask, Block, Builder, Identity, Term
 from autodiff.zeros import Regions
 
@@ -175,7 +175,7 @@ class Printer:
         self.finish = finish  # prints the end of a way
         self.miss = miss  # the statement for an outcome that no trace had
         self.names = names
-        self.imported: dict[tuple[Primitive, str], str] = {}  # source templates with the names they have here
+        self.shapes: dict[tuple[Primitive, str], Template] = {}  # of source templates, with the names they have here
         self.lines: list[str] = []
         self.open: list[Term] = []  # the regions whose `if`s are being printed
         self.written: list[set[Term]] = []  # the names given in each
@@ -233,34 +233,41 @@ class Printer:
 
     def expression(self, term: Term) -> Text:
         """Print the operation of a term."""
+        primitive, shape = term.primitive, self._shape(term)
+        args = [self.operand(x) for x in term.args]
+        depth, is_safe = 0, primitive in SAFE
+        may_raise = not (is_safe or term.deriving)
+        for a in args:
+            depth = a.depth if a.depth > depth else depth
+            if not a.is_safe:
+                may_raise, is_safe = may_raise or a.may_raise, False
+        precedence = shape.precedence
+        if shape.needed:
+            printed = [a.within(needed) for a, needed in zip(args, shape.needed, strict=True)]
+            if shape.text == "{} ** {}":
+                printed[1] = str(int(term.args[1])) if abs(term.args[1]) < 1e15 else printed[1]
+            text = shape.text.format(*printed)
+        else:
+            text = f"{shape.text}({', '.join([a.text for a in args])})"
+        if precedence in (10, 20) and len(args) == 2 and args[0].precedence == precedence:
+            depth = max(args[0].depth - 1, args[1].depth)  # a + b + c has no parentheses
+        return Text(text, precedence, depth + 1, may_raise, is_safe)
+
+    def _shape(self, term: Term) -> Template:
+        """Find how an operation prints."""
         primitive = term.primitive
         assert primitive is not None
-        args = [self.operand(x) for x in term.args]
-        depth = 1 + max([a.depth for a in args], default=0)
-        source = self._import(primitive, "{} * {}" if term in self.hopeful else source_of(primitive, term.args))
-        if primitive.arity is None:
-            text, precedence = f"{source.split('(')[0]}({', '.join(a.text for a in args)})", ATOM
-        else:
-            shape = template(source, len(args))
-            printed = [a.within(n) for a, n in zip(args, shape.needed, strict=True)]
-            if source == "{} ** {}":
-                printed[1] = str(int(term.args[1])) if abs(term.args[1]) < 1e15 else printed[1]
-            text, precedence = shape.text.format(*printed), shape.precedence
-        if precedence in (10, 20) and len(args) == 2 and args[0].precedence == precedence:
-            depth = max(args[0].depth, *(a.depth + 1 for a in args[1:]))  # a + b + c has no parentheses
-        may_raise, is_safe = term.may_raise, term.is_safe
-        for a in args:
-            may_raise, is_safe = may_raise or a.may_raise, is_safe and a.is_safe
-        return Text(text, precedence, depth, may_raise, is_safe)
-
-    def _import(self, primitive: Primitive, source: str) -> str:
-        """Provide the functions that a template calls, under other names where those are taken."""
-        shown = self.imported.get((primitive, source))
-        if shown is None:
-            shown = self.imported[primitive, source] = self._find_names(primitive, source)
-        return shown
+        source = "{} * {}" if term in self.hopeful else primitive.template(term.args)
+        shape = self.shapes.get((primitive, source))
+        if shape is None:
+            named = self._find_names(primitive, readable_source(primitive, source))
+            call = Template(named.split("(")[0], ATOM, (), ())  # with all arguments, however many
+            shape = call if primitive.arity is None else template(named, len(term.args))
+            self.shapes[primitive, source] = shape
+        return shape
 
     def _find_names(self, primitive: Primitive, source: str) -> str:
+        """Provide the functions that a template calls, under other names where those are taken."""
         if "math." in source:
             source = re.sub(r"\bmath\.", f"{self.names.own('math', math)}.", source)
         for name in _called(source):
@@ -276,14 +283,10 @@ class Printer:
 
     def _repeats(self, user: Term, term: Term, text: Text) -> bool:
         """Say whether an operation prints an argument more than once, or one that may raise only on a condition."""
-        assert user.primitive is not None
-        source = "" if user in self.hopeful else source_of(user.primitive, user.args)
-        if not source or user.primitive.arity is None:
-            return False
-        if text.may_raise and " if " in source:
+        shape = self._shape(user)
+        if text.may_raise and " if " in shape.text:
             return True
-        repeats = template(source, len(user.args)).repeats
-        return any(x is term and r for x, r in zip(user.args, repeats, strict=True))
+        return True in shape.repeats and any(x is term and r for x, r in zip(user.args, shape.repeats, strict=True))
 
     # ---- statements
 
@@ -550,9 +553,8 @@ def same(x: float, y: float) -> bool:
     return (x == y and math.copysign(1.0, x) == math.copysign(1.0, y)) or (x != x and y != y)
 
 
-def source_of(primitive: Primitive, args: tuple[Any, ...]) -> str:
-    """Give the source template for an operation: a call by name where there is none, or none that can be read here."""
-    source = primitive.template(args)
+def readable_source(primitive: Primitive, source: str) -> str:
+    """Give a source template, or a call by name where there is none, or none that can be read here."""
     if source and primitive.is_ours:
         return source
     name = identifier(primitive.name)

@@ -298,13 +298,13 @@ def _rewrite_neg(b: Builder, x: Operand) -> Operand | None:
 
 def _rewrite_add(b: Builder, x: Operand, y: Operand) -> Operand | None:
     for one, other in ((x, y), (y, x)):
-        if repr(one) == "-0.0":  # unlike 0.0, which turns -0.0 into itself
+        if type(one) is float and repr(one) == "-0.0":  # unlike 0.0, which turns -0.0 into itself
             return other
     if isinstance(y, Term) and y.primitive is p.neg:
         return b.operation(p.sub, (x, y.args[0]))
     if isinstance(x, Term) and x.primitive is p.neg:
         return b.operation(p.sub, (y, x.args[0]))
-    if repr(y) == "0.0" and isinstance(x, Term) and x.primitive is p.add and repr(x.args[1]) == "0.0":
+    if _is(y, 0.0) and isinstance(x, Term) and x.primitive is p.add and _is(x.args[1], 0.0):
         return x
     return None
 

@@ -307,17 +307,19 @@ class Value:
 
     @property
     def _args(self) -> tuple[Any, ...]:
-        return self._pick(self._left, self._right)
+        first = self._left
+        if type(first) is tuple:
+            return first
+        arity = self._primitive.arity if self._primitive else 0
+        return (first, self._right) if arity == 2 else (first,) if arity == 1 else ()
 
     @property
     def _inputs(self) -> tuple[float, ...]:
-        return self._pick(self._x, self._y)
-
-    def _pick(self, first: Any, second: Any) -> tuple[Any, ...]:
-        if self._primitive is None:
-            return ()
-        arity = self._primitive.arity
-        return first if arity is None or arity > 2 else (first, second)[:arity]
+        first = self._x
+        if type(first) is tuple:
+            return first
+        arity = self._primitive.arity if self._primitive else 0
+        return (first, self._y) if arity == 2 else (first,) if arity == 1 else ()
 
     @property
     def data(self) -> float:

@@ -20,13 +20,16 @@ class Regions:
     def __init__(self, terms: list[Term], hopeful: set[Term], sinks: dict[Term, str]) -> None:
         self.terms = terms
         self._users: dict[Term, list[Term]] = {}
+        self._find(set())
+        candidates = {t for t in terms if t in hopeful and self._flag_of(t) is not None}
+        if not candidates:
+            return
         for term in terms:
             for x in term.args:
                 if isinstance(x, Term):
                     self._users.setdefault(x, []).append(term)
         # What is used by more than the terms of this block: by the result, a question, a later block.
         self.outputs = {t for t in terms if t.uses > len(self._users.get(t, ())) + (t in sinks)}
-        candidates = {t for t in terms if t in hopeful and self._flag_of(t) is not None}
         self._find(candidates)
         sizes = dict.fromkeys(candidates, 0)
         for term in terms:
