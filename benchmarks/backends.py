@@ -14,7 +14,7 @@ from benchmarks.harness import OURS, Contestant, Job, Settings, main, markdown, 
 ON_ARRAYS = "chainrule, NumPy backend"
 NATIVE = "chainrule, Numba backend"
 POINTS = (100, 10_000, 1_000_000)
-BATCHES = (10, 100, 1000)
+BATCHES = (1, 100, 1000)
 POINT_BY_POINT_UP_TO = 10_000
 FRAMEWORKS = ("PyTorch", "PyTorch, one tensor", "JAX jit", "JAX jit, packed")
 
