@@ -132,6 +132,8 @@ class Library:
             log1p=mp.log1p,
             exp2=lambda x: mp.mpf(2) ** x,
             pow=operator.pow,
+            frexp=mp.frexp,
+            ldexp=mp.ldexp,
             copysign=lambda x, y: abs(x) if y >= 0 else -abs(x),
             fmod=lambda x, y: x - y * mp.sign(x / y) * mp.floor(abs(x / y)),
             remainder=lambda x, y: x - y * mp.nint(x / y),

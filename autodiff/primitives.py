@@ -437,7 +437,8 @@ acos         = Primitive("acos",     math.acos,         "acos({})",  lambda out,
 atan         = Primitive("atan",     math.atan,         "atan({})",  lambda out, x: square(1.0 / hypot(1.0, x)))
 atan2        = Primitive("atan2",    math.atan2,        "atan2({}, {})", lambda out, y, x: inverse_power_real(1.0, x, y), lambda out, y, x: inverse_power_imag(1.0, x, y))
 hypot        = Primitive("hypot",    math.hypot,        "hypot({}, {})", lambda out, x, y: unit(x, y), lambda out, x, y: unit(y, x))
-unit         = Primitive("unit",     special.unit,      "unit({}, {})", lambda out, x, y: ieee_div(unit(y, x), hypot(x, y)) * unit(y, x), lambda out, x, y: -ieee_div(out * unit(y, x), hypot(x, y)))
+unit         = Primitive("unit",     special.unit,      "unit({}, {})", lambda out, x, y: hypot_derivative(2.0, 0.0, x, y), lambda out, x, y: hypot_derivative(1.0, 1.0, x, y))
+hypot_derivative = Primitive("hypot_derivative", special.hypot_derivative, "hypot_derivative({}, {}, {}, {})", _no_derivative, _no_derivative, lambda out, i, j, x, y: hypot_derivative(i + 1.0, j, x, y), lambda out, i, j, x, y: hypot_derivative(i, j + 1.0, x, y))
 # z^-n for z = x + iy: the derivatives of atan2, the imaginary part of log(z).
 inverse_power_real = Primitive("inverse_power_real", special.inverse_power_real, "inverse_power_real({}, {}, {})", _no_derivative, lambda out, n, x, y: -n * inverse_power_real(n + 1.0, x, y), lambda out, n, x, y: n * inverse_power_imag(n + 1.0, x, y))
 inverse_power_imag = Primitive("inverse_power_imag", special.inverse_power_imag, "inverse_power_imag({}, {}, {})", _no_derivative, lambda out, n, x, y: -n * inverse_power_imag(n + 1.0, x, y), lambda out, n, x, y: -n * inverse_power_real(n + 1.0, x, y))
@@ -520,7 +521,7 @@ SAFE = frozenset(
     for line in """literal argument identity detached add sub mul neg abs chain ieee_div ieee_log ieee_pow greater beats
     within sign floor ceil trunc rint where maximum minimum clip square one_minus_square cbrt logaddexp atan atan2 hypot
     power_log times_complement inverse_power_real inverse_power_imag
-    unit tanh sech asinh degrees radians copysign erf erfc sigmoid softplus logsigmoid relu leaky_relu leaky_step elu
+    unit hypot_derivative tanh sech asinh degrees radians copysign erf erfc sigmoid softplus logsigmoid relu leaky_relu leaky_step elu
     elu_slope elu_bend selu normal_cdf normal_pdf gelu gelu_tanh silu softsign mish hard_tanh sum dot affine
     sum_of_squares""".splitlines()
     for name in line.split()

@@ -204,17 +204,94 @@ def inverse_power_imag(order: float, x: float, y: float) -> float:
 
 def inverse_power(order: float, x: float, y: float) -> tuple[float, float]:
     """Return real and imaginary part of (x + iy)^-order: no cancellation in the first two."""
+    n = int(order)
+    if 1e-70 < abs(x) < 1e70 and 1e-70 < abs(y) < 1e70 and 1 <= n <= 4:
+        return turned(n, x, y)
+    low, high = min(abs(x), abs(y)), max(abs(x), abs(y))
+    if x != x or y != y or not high or low == inf or not 1 <= n <= 1000:
+        return nan, nan  # no derivative of other orders is ever asked for
+    if high == inf:
+        return unit(x, y) / inf, -unit(y, x) / inf
+    if low < 1e-20 * high:  # close to an axis: the first term of the series is all there is
+        if abs(x) > abs(y):
+            return scaled(1.0, x, -n, 1.0, 0), scaled(-n, x, -n - 1, y, 1)
+        main, rest = scaled(1.0, y, -n, 1.0, 0), scaled(n, y, -n - 1, x, 1)
+        return ((main, rest), (rest, -main), (-main, -rest), (-rest, main))[n % 4]
+    shift = math.frexp(high)[1]
+    a, b = turned(n, math.ldexp(x, -shift), math.ldexp(y, -shift))
+    return shifted(a, -n * shift), shifted(b, -n * shift)
+
+
+def turned(n: int, x: float, y: float) -> tuple[float, float]:
+    """Return real and imaginary part of (x + iy)^-n, where nothing can overflow."""
     radius = math.hypot(x, y)
-    if not (radius and 1.0 <= order <= 1000.0):  # no derivative of such an order is ever asked for
-        return nan, nan
-    first = unit(x, y) / radius, -unit(y, x) / radius
-    if order == 1.0:
+    first = x / radius / radius, -y / radius / radius
+    if n == 1:
         return first
     second = chain((x - y) / radius / radius, (x + y) / radius / radius), 2.0 * first[0] * first[1]
-    a, b = first if order % 2.0 else second
-    for _ in range((int(order) - 1) // 2):
+    a, b = first if n % 2 else second
+    for _ in range((n - 1) // 2):
         a, b = a * second[0] - b * second[1], a * second[1] + b * second[0]
     return a, b
+
+
+def hypot_derivative(i: float, j: float, x: float, y: float) -> float:
+    """Return the derivative of hypot i times by x and j times by y, from the second order on; nan at the origin."""
+    if i + j == 2.0 and 1e-100 < abs(x) < 1e100 and 1e-100 < abs(y) < 1e100:
+        radius = math.hypot(x, y)
+        if i == 1.0:
+            return -(x / radius * (y / radius)) / radius
+        x = x if j else y
+        return x / radius / radius * (x / radius)
+    if abs(x) < abs(y):
+        return hypot_derivative(j, i, y, x)
+    if not abs(x) >= abs(y) or not x or abs(y) == inf:
+        return nan
+    if abs(x) == inf:
+        return 0.0
+    order = int(i + j)
+    coefficients = hypot_coefficients(int(i), int(j))
+    first = 0  # the lowest power of y, which decides where y is small
+    while not coefficients[first]:
+        first += 1
+    square_of_slope = (y / x) * (y / x)
+    result = 0.0
+    for k in range(order - (order - first) % 2, first - 1, -2):
+        result = result * square_of_slope + coefficients[k]
+    result *= math.copysign((1.0 + square_of_slope) ** (0.5 - order), x)
+    return scaled(result, x, 1 - order - first, y, first)
+
+
+def hypot_coefficients(i: int, j: int) -> list[float]:
+    """Return c: the derivative of r = hypot(x, y), of order n = i + j, is the sum of c[k] x^(n-k) y^k / r^(2n-1)."""
+    coefficients = [1.0]
+    for n in range(i + j):
+        grown = [0.0] * (n + 4)
+        for k in range(n + 1):
+            c = coefficients[k]
+            if n < i:  # by x; else by y
+                grown[k] += (1 - n - k) * c
+                grown[k + 2] += (n - k) * c
+            else:
+                grown[k + 1] += (k + 1 - 2 * n) * c
+                if k:
+                    grown[k - 1] += k * c
+        coefficients = grown[: n + 2]
+    return coefficients
+
+
+def scaled(factor: float, x: float, i: int, y: float, j: int) -> float:
+    """Return factor * x**i * y**j: nothing overflows or underflows unless the result does."""
+    (x, of_x), (y, of_y) = math.frexp(x), math.frexp(y)
+    return shifted(factor * x**i * y**j, i * of_x + j * of_y)
+
+
+def shifted(x: float, exponent: int) -> float:
+    """Return x * 2**exponent, an infinity where that overflows."""
+    x, own = math.frexp(x)
+    if own + exponent > 1024:
+        return math.copysign(inf, x) if x else 0.0
+    return math.ldexp(x, own + exponent)
 
 
 # ---- smooth steps

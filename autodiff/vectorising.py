@@ -121,18 +121,44 @@ def _array_functions(np: Any) -> dict[str, Any]:
         near = np.where((x == 0.0) & (y == 0.0), 0.0, near)
         return np.where(np.isinf(x) | np.isinf(y), far, near)
 
-    def inverse_power(order: float, x: Any, y: Any) -> Any:
+    def moderate(x: Any, y: Any, order: float) -> Any:
+        """Say where powers of that order neither overflow nor underflow."""
+        low, high = np.minimum(abs(x), abs(y)), np.maximum(abs(x), abs(y))
+        return (low > 10.0 ** (-150.0 / order)) & (high < 10.0 ** (150.0 / order))
+
+    def filled(found: Any, known: Any, function: Callable[..., float], *args: Any) -> Any:
+        """Call a function of floats for the points where the result is not known."""
+        found, known, *args = np.broadcast_arrays(found, known, *args)
+        if not known.all():
+            found = found.copy()
+            found[~known] = _one_by_one(function, np)(*[x[~known] for x in args])
+        return found
+
+    def powers_of_inverse(order: float, x: Any, y: Any) -> Any:
         radius = np.hypot(x, y)
-        first = np.empty(np.shape(radius), complex)  # in parts: 1j * inf has a real part, which is nan
-        first.real = np.where(radius == 0.0, math.nan, unit(x, y) / radius)
-        first.imag = np.where(radius == 0.0, math.nan, -(unit(y, x) / radius))
+        first = x / radius / radius - 1j * (y / radius / radius)
         if order == 1.0:
             return first
-        second = chain((x - y) / radius / radius, (x + y) / radius / radius) + 2.0j * first.real * first.imag
+        second = (x - y) / radius / radius * ((x + y) / radius / radius) + 2.0j * first.real * first.imag
         found = first if order % 2.0 else second
         for _ in range((int(order) - 1) // 2):
             found = found * second
         return found
+
+    def inverse_power_real(order: float, x: Any, y: Any) -> Any:
+        found = powers_of_inverse(order, x, y).real
+        return filled(found, moderate(x, y, order), special.inverse_power_real, order, x, y)
+
+    def inverse_power_imag(order: float, x: Any, y: Any) -> Any:
+        found = powers_of_inverse(order, x, y).imag
+        return filled(found, moderate(x, y, order), special.inverse_power_imag, order, x, y)
+
+    def hypot_derivative(i: float, j: float, x: Any, y: Any) -> Any:
+        radius, order = np.hypot(x, y), i + j
+        terms = enumerate(special.hypot_coefficients(int(i), int(j)))
+        u, v = x / radius, y / radius
+        found = sum(c * u ** (int(order) - k) * v**k for k, c in terms if c) / radius ** (order - 1.0)
+        return filled(found, moderate(x, y, 2.0 * order), special.hypot_derivative, i, j, x, y)
 
     def power_log(x: Any, y: Any, k: Any) -> Any:
         return chain(np.power(x, y), np.power(np.where(x < 0.0, math.nan, np.log(x)), k))
@@ -197,8 +223,6 @@ def _array_functions(np: Any) -> dict[str, Any]:
     return {
         **theirs,
         **ours,
-        "inverse_power_real": lambda order, x, y: inverse_power(order, x, y).real,
-        "inverse_power_imag": lambda order, x, y: inverse_power(order, x, y).imag,
         "logsigmoid": lambda x: -softplus(-x),
         "gelu": lambda x: chain(x, normal_cdf(x)),
         "silu": lambda x: chain(x, sigmoid(x)),

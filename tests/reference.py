@@ -283,6 +283,20 @@ def _sinc(n: Any, x: Any) -> Any:
                 return total * mp.pi**n
 
 
+def _hypot_derivative(i: Any, j: Any, x: Any, y: Any) -> Any:
+    """Differentiate sqrt(z w), w conjugate to z = x + iy: by x is by z plus by w, by y is i times by z minus by w."""
+    powers = {(0, 0): mp.mpc(1)}  # z^-p w^-q sqrt(z w) -> its factor
+    for by_z, by_w in [(mp.mpc(1), mp.mpc(1))] * int(i) + [(mp.mpc(0, 1), mp.mpc(0, -1))] * int(j):
+        grown: dict[tuple[int, int], Any] = {}
+        for (p, q), factor in powers.items():
+            grown[p + 1, q] = grown.get((p + 1, q), 0) + factor * by_z * (mpf(0.5) - p)
+            grown[p, q + 1] = grown.get((p, q + 1), 0) + factor * by_w * (mpf(0.5) - q)
+        powers = grown
+    with mp.extradps(700):  # near an axis all but a tiny part cancels
+        z, w = mp.mpc(x, y), mp.mpc(x, -y)
+        return mp.re(mp.fsum(factor * z**-p * w**-q for (p, q), factor in powers.items())) * mp.hypot(x, y)
+
+
 def _logsumexp(*xs: Any) -> Any:
     return mp.log(sum(mp.exp(x) for x in xs))
 
@@ -346,6 +360,7 @@ DISTINCT = two(st.floats(-10.0, 10.0)).filter(lambda p: abs(p[0] - p[1]) > 1e-9)
 RADII = two(signed(st.floats(0.01, 10.0)), signed(sizes(-100, 100)))
 ANGLE_POINTS = ((1e200, 1e200), (3.0, -4.0), (1e-300, 1.0), (1.0, 1e-300), (-1e300, 1e300))
 HYPOT_POINTS = ((1e-200, 1e-200), (1e-100, 1e-270), (5e-324, 5e-324), (1e308, 1e308), *ANGLE_POINTS)
+HYPOT_DERIVATIVE_POINTS = ((3.0, -4.0), (-4.0, 3.0), (1e-60, 1e-75), (1e-90, -1e70), (1e60, 1e60), (1e-20, 1e-100))
 NEAR_DIAGONAL = ((1e-200, 1e-200), (1e-200, 2e-200), (1.0, 1.0 + 2**-52), (-3e100, 3e100))
 PSI = st.one_of(
     st.floats(1e-3, 50.0), sizes(-100, 300), st.floats(-30.0, -1e-3).filter(lambda x: 1e-6 < x % 1.0 < 1 - 1e-6)
@@ -446,6 +461,15 @@ REFERENCES: dict[str, Reference] = {
     "inverse_power_real": Reference(lambda n, x, y: mp.re(mp.mpc(x, y) ** -int(n)), **_powers_of_inverse()),
     "inverse_power_imag": Reference(lambda n, x, y: mp.im(mp.mpc(x, y) ** -int(n)), **_powers_of_inverse()),
     "hypot": Reference(mp.hypot, RADII, HYPOT_POINTS),
+    "hypot_derivative": Reference(
+        _hypot_derivative,
+        st.tuples(st.sampled_from(((2.0, 0.0), (1.0, 1.0), (0.0, 3.0), (2.0, 2.0))), two(signed(sizes(-40, 40)))).map(
+            lambda drawn: (*drawn[0], *drawn[1])
+        ),
+        tuple((i, j, x, y) for i, j in ((2.0, 0.0), (1.0, 1.0), (0.0, 3.0)) for x, y in HYPOT_DERIVATIVE_POINTS),
+        active=lambda point: (2, 3),
+        ulps=4,
+    ),
     "unit": Reference(lambda x, y: x / mp.hypot(x, y), RADII, ANGLE_POINTS, ulps=4),
     "sinh": Reference(mp.sinh, one(TAILS), TAIL_POINTS),
     "cosh": Reference(mp.cosh, one(TAILS), TAIL_POINTS),

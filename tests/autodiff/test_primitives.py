@@ -22,6 +22,7 @@ from tests.reference import (
     Point,
     Reference,
     _gamma_derivative,
+    _hypot_derivative,
     check_first,
     check_high,
     check_second,
@@ -491,6 +492,34 @@ def test_extremes_that_were_wrong_once(make: Any) -> None:
             for order in (1, 2, 3, 4):
                 f = grad(f)
                 assert make(f)(x) == exact(_gamma_derivative(order, mp.mpf(x)))
+
+
+FAR_APART = [1e-320, 1e-300, 1e-150, 1e-80, 0.3, 1.0, 1e20, 1e110, 1e308]
+
+
+@pytest.mark.parametrize("make", [lambda f: f, lambda f: twice(compile(f))], ids=["eager", "compiled"])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_lengths_and_angles_are_right_however_far_apart_their_arguments_are(order: int, make: Any) -> None:
+    """The fourth mixed derivative of hypot at (1e-150, 1e-300) is 9e300, and was infinite: its factors overflow."""
+    points = [(x, -y) for x in FAR_APART for y in FAR_APART]
+    for count in range(order + 1):
+        length: Any = ad.hypot
+        angle: Any = ad.atan2
+        for i in range(order):
+            length, angle = grad(length, int(i >= count)), grad(angle, int(i >= count))
+        length, angle = make(length), make(angle)
+        with mp.workdps(60):
+            for x, y in points:
+                assert length(x, y) == rounded(_hypot_derivative(count, order - count, mp.mpf(x), mp.mpf(y)))
+                turns = mp.mpc(0, 1) ** count * (-1) ** (order - 1) * math.factorial(order - 1)
+                want = mp.im(turns * mp.mpc(y, x) ** -order)
+                assert angle(x, y) == rounded(want)
+
+
+def rounded(number: Any) -> Any:
+    """Expect a number, in floats: an infinity if it is beyond their range."""
+    size = abs(float(number))
+    return pytest.approx(float(number), rel=1e-12, abs=1e-320 if size < 1e-300 else 0.0)
 
 
 def twice(fast: Any) -> Any:

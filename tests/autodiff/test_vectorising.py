@@ -38,6 +38,8 @@ def function_of(primitive: Primitive) -> tuple[Callable[..., Any], int]:
         return lambda x, y: primitive(1.0, x, y, x + y) + 3.0 * primitive(0.0, x, y), 2
     if primitive.name.startswith("inverse_power"):
         return lambda x, y: primitive(1.0, x, y) + primitive(2.0, x, y) + primitive(3.0, x, y), 2
+    if primitive.name == "hypot_derivative":
+        return lambda x, y: primitive(2.0, 0.0, x, y) + primitive(1.0, 2.0, x, y), 2
     if primitive.name in ("polygamma", "gamma_derivative", "sinc"):
         return lambda x: primitive(1.0, x), 1
     if primitive.name == "power_log":
@@ -61,7 +63,7 @@ def test_every_primitive_and_its_derivatives_are_those_of_floats(name: str) -> N
     both = value_and_grad(function, argnums=tuple(range(arity)))
     points = [(x, y, 2.0)[:arity] for x in POINTS for y in SECOND[: 1 if arity == 1 else None]]
     expected = [expected_of(both, *point) for point in points]
-    if name.startswith("inverse_power"):  # its higher powers overflow near 0, and cancel as inf - inf
+    if name in ("inverse_power_real", "inverse_power_imag", "hypot_derivative"):  # of different order: inf - inf
         points, expected = points[-30:], expected[-30:]
     known = [(point, e) for point, e in zip(points, expected, strict=True) if e is not None]
     value, slopes = compile(both, backend="numpy")(*np.array([point for point, _ in known]).T)
