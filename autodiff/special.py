@@ -479,6 +479,9 @@ DIGAMMA_SERIES = (
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
 
 
+HIGH_ORDER = 20  # from which factorials and powers leave the range of floats before polygamma does
+
+
 def cot_derivative(order: int, x: float) -> float:
     """Return the derivative of that order of pi cot(pi x), a polynomial in the cotangent."""
     distance = x - round(x)  # from a pole
@@ -511,8 +514,11 @@ def polygamma(order: float, x: float) -> float:
     if x <= 0.0:
         if x == math.floor(x):
             raise ValueError("math domain error")
-        mirrored = polygamma(order, 1.0 - x)
-        return (mirrored if n % 2 == 0 else -mirrored) - cot_derivative(n, x)
+        poles = sum_over_poles(n, x) if n >= HIGH_ORDER else cot_derivative(n, x)
+        mirrored = 0.0 if abs(poles) == inf else polygamma(order, 1.0 - x)  # no pole is as close to 1 - x
+        return (mirrored if n % 2 == 0 else -mirrored) - poles
+    if n >= HIGH_ORDER or (n and x > 1e10):
+        return polygamma_scaled(n, x)
     if n == 0 and abs(x - DIGAMMA_ROOT[0]) < 0.08:
         return digamma_near_root(x)
     terms = []
@@ -530,6 +536,42 @@ def polygamma(order: float, x: float) -> float:
         for k, b in enumerate(BERNOULLI, 1):
             terms.append(sign * b * (math.factorial(2 * k + n - 1) / math.factorial(2 * k)) * r ** (2 * k + n))
     return math.fsum(terms) if max(map(abs, terms)) < inf else sum(terms)
+
+
+def polygamma_scaled(n: int, x: float) -> float:
+    """Return polygamma for x > 0 as n! / x^(n+1) times a sum that starts with 1: neither need be in range alone."""
+    steps = max(0, math.ceil(15.0 + n - x))
+    z = x + steps
+    terms = [(x / (x + k)) ** (n + 1) for k in range(steps)]
+    tail, factor = z / n + 0.5, 1.0 / z
+    for k, b in enumerate(BERNOULLI, 1):  # factor is (n + 2k - 1)! / n! / (2k)! / z^(2k - 1)
+        factor *= ((n + 2 * k - 2) if k > 1 else 1.0) * (n + 2 * k - 1) / (2 * k * (2 * k - 1))
+        tail += b * factor
+        factor /= z * z
+    terms.append((x / z) ** (n + 1) * tail)
+    value = times_factorial(math.fsum(terms), n, x)
+    return value if n % 2 else -value
+
+
+def sum_over_poles(n: int, x: float) -> float:
+    """Return the derivative of order n of pi cot(pi x): the sum of (-1)^n n! / (x + k)^(n+1) over all whole k."""
+    distance = x - round(x)
+    size = abs(distance)
+    total = 0.0
+    for k in (2, 1, 0):  # in pairs that cancel half way between two poles
+        total += (size / (size + k)) ** (n + 1) + (size / (size - k - 1.0)) ** (n + 1)
+    value = times_factorial(total, n, distance)
+    return -value if n % 2 else value
+
+
+def times_factorial(factor: float, n: int, x: float) -> float:
+    """Return factor * n! / x^(n+1), where n! and the power may be far out of range."""
+    x, of_x = math.frexp(x)
+    result, exponent = factor / x, -of_x
+    for k in range(1, n + 1):
+        result, own = math.frexp(result * k / x)
+        exponent += own - of_x
+    return shifted(result, exponent)
 
 
 def digamma(x: float) -> float:

@@ -494,6 +494,41 @@ def test_extremes_that_were_wrong_once(make: Any) -> None:
                 assert make(f)(x) == exact(_gamma_derivative(order, mp.mpf(x)))
 
 
+HIGH_ORDERS = [
+    (40, 1e8),
+    (80, 1e4),
+    (140, 171.0),
+    (15, 1e21),
+    (169, 3.0),
+    (200, 50.0),
+    (1000, 3e3),
+    (171, 1e-5),
+    (999, -300.25),
+]
+
+
+@pytest.mark.parametrize(("order", "x"), HIGH_ORDERS)
+def test_polygamma_of_high_order(order: int, x: float) -> None:
+    """A factorial or a power that is no float raised, or left few digits, though their product is a float."""
+    with mp.workdps(120):
+        want, z, power = mp.mpf(0), mp.mpf(x), order + 1
+        while z < 100 + order:
+            want += z**-power
+            z += 1
+        want += z**-order / order + z**-power / 2  # Euler and Maclaurin's sum of all that follow
+        for k in range(1, 30):
+            want += mp.bernoulli(2 * k) / mp.factorial(2 * k) * mp.rf(power, 2 * k - 1) / z ** (order + 2 * k)
+        want *= -((-1) ** order) * mp.factorial(order)
+        assert ad.polygamma(order, x) == rounded(want)
+        assert grad(lambda t: ad.polygamma(order - 1, t))(x) == ad.polygamma(order, x)
+
+
+def test_polygamma_of_high_order_half_way_between_poles() -> None:
+    """There the poles cancel in pairs, and what is left is tiny beside them."""
+    assert ad.polygamma(20, -10.5) == ad.polygamma(20, 11.5)
+    assert ad.polygamma(200, -300.5) == ad.polygamma(200, 301.5)
+
+
 FAR_APART = [1e-320, 1e-300, 1e-150, 1e-80, 0.3, 1.0, 1e20, 1e110, 1e308]
 
 
