@@ -65,6 +65,9 @@ def rint(x):
 def cbrt(x):
     return np.cbrt(x)
 
+def cube_root(x):
+    return np.cbrt(x)
+
 def exp2(x):
     return np.exp2(x)
 

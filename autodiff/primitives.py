@@ -418,7 +418,8 @@ one_minus_square = Primitive("one_minus_square", special.one_minus_square, "(1.0
 times_complement = Primitive("times_complement", special.times_complement, "{0} * (1.0 - {0})", lambda out, x: 1.0 - 2.0 * x)
 sqrt         = Primitive("sqrt",     math.sqrt,         "sqrt({})",  lambda out, x: ieee_div(0.5, out + 0.0))  # -0.0 becomes 0.0
 rsqrt        = Primitive("rsqrt",    special.rsqrt,     "1.0 / sqrt({})", lambda out, x: -0.5 * out / x)
-cbrt         = Primitive("cbrt",     math.cbrt,         "cbrt({})",  lambda out, x: square(ieee_div(1.0, out)) / 3.0)
+cbrt         = Primitive("cbrt",     math.cbrt,         "cbrt({})",  lambda out, x: cbrt_derivative(1.0, x))
+cbrt_derivative = Primitive("cbrt_derivative", special.cbrt_derivative, "cbrt_derivative({}, {})", _no_derivative, lambda out, n, x: cbrt_derivative(n + 1.0, x))
 exp          = Primitive("exp",      math.exp,          "exp({})",   lambda out, x: out)
 exp2         = Primitive("exp2",     math.exp2,         "exp2({})",  lambda out, x: LN2 * out)
 expm1        = Primitive("expm1",    math.expm1,        "expm1({})", lambda out, x: exp(x))
@@ -519,7 +520,7 @@ TEXTBOOK = {
 SAFE = frozenset(
     TABLE[name]
     for line in """literal argument identity detached add sub mul neg abs chain ieee_div ieee_log ieee_pow greater beats
-    within sign floor ceil trunc rint where maximum minimum clip square one_minus_square cbrt logaddexp atan atan2 hypot
+    within sign floor ceil trunc rint where maximum minimum clip square one_minus_square cbrt cbrt_derivative logaddexp atan atan2 hypot
     power_log times_complement inverse_power_real inverse_power_imag
     unit hypot_derivative tanh sech asinh degrees radians copysign erf erfc sigmoid softplus logsigmoid relu leaky_relu leaky_step elu
     elu_slope elu_bend selu normal_cdf normal_pdf gelu gelu_tanh silu softsign mish hard_tanh sum dot affine

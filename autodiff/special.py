@@ -157,6 +157,23 @@ def rsqrt(x: float) -> float:
     return 1.0 / math.sqrt(x)
 
 
+def cube_root(x: float) -> float:
+    """Return the cube root."""
+    return math.cbrt(x)
+
+
+def cbrt_derivative(order: float, x: float) -> float:
+    """Return the derivative of that order of the cube root; at 0 its limit, nan where that depends on the side."""
+    if not x:
+        return inf if order % 2.0 else nan
+    result, inverse = 1.0, 1.0 / cube_root(x)
+    for k in range(int(order)):
+        result *= (1.0 - 3.0 * k) / 3.0
+    for _ in range(3 * int(order) - 1):
+        result *= inverse
+    return result
+
+
 def power(x: float, y: float) -> float:
     """Return x ** y; a power that would turn complex raises ValueError."""
     result = x**y

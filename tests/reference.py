@@ -434,6 +434,12 @@ REFERENCES: dict[str, Reference] = {
     "sqrt": Reference(mp.sqrt, one(POSITIVE), at(1e-300, 1e300, 2.0, 5e-324)),
     "rsqrt": Reference(lambda x: 1 / mp.sqrt(x), one(POSITIVE), at(1e-100, 1e300, 2.0)),
     "cbrt": Reference(_cbrt, one(NOT_ZERO), at(1e-300, -1e300, 2.0, -8.0)),
+    "cbrt_derivative": Reference(
+        lambda n, x: _cbrt(x) * math.prod((mpf(1) / 3 - k for k in range(int(n))), start=mpf(1)) / x ** int(n),
+        st.tuples(st.integers(1, 3).map(float), signed(sizes(-90, 90))),
+        ((1.0, 2.0), (2.0, -8.0), (1.0, 1e-180), (2.0, 1e-115), (3.0, 1e80)),
+        active=lambda point: (1,),
+    ),
     "exp": Reference(mp.exp, one(TAILS), TAIL_POINTS),
     "exp2": Reference(lambda x: mpf(2) ** x, one(TAILS), TAIL_POINTS),
     "expm1": Reference(mp.expm1, one(TAILS), TAIL_POINTS),

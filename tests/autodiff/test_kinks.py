@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import autodiff as ad
 from autodiff import Value, batch_sum, compile, grad
 from benchmarks.kinks import EDGES, Edge, nested
 
@@ -37,7 +38,7 @@ WANTED: dict[tuple[str, tuple[float, ...]], list[tuple[float, float, float]]] = 
     ("x // y", (4.0, 2.0)): [FLAT] * 2,
     ("x % y", (4.0, 2.0)): [UP, (-2.0, 0.0, 0.0)],
     ("sqrt(x)", (0.0,)): [(inf, -inf, inf)],
-    ("cbrt(x)", (0.0,)): [(inf, -inf, inf)],  # from the right, as 0.0 is; from the left (-0.0) inf, inf, inf
+    ("cbrt(x)", (0.0,)): [(inf, nan, inf)],  # the second is inf on the left, -inf on the right
     ("x ** 0.5", (0.0,)): [(inf, -inf, inf)],
     ("x ** 1.5", (0.0,)): [(0.0, inf, -inf)],
     ("x ** 2", (0.0,)): [(0.0, 2.0, 0.0)],
@@ -103,6 +104,13 @@ def test_the_written_rule(edge: Edge, i: int, order: int, mode: Slope) -> None:
 def test_a_root_of_a_square_passes_nothing_on_at_0(mode: Slope) -> None:
     (edge,) = [edge for edge in EDGES if edge.title == "sqrt(x ** 2)"]
     assert mode(edge.along(0), 0.0) == 0.0
+
+
+@pytest.mark.parametrize("mode", [by_floats, by_backward, compiled, batched, batched_and_compiled])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_cube_root_is_the_same_on_either_zero(zero: float, mode: Slope) -> None:
+    found = [mode(nested(ad.cbrt, order), zero) for order in range(5)]
+    assert found == pytest.approx([inf, nan, inf, nan, inf], nan_ok=True)
 
 
 def test_every_edge_is_tested() -> None:
