@@ -11,6 +11,7 @@ from math import inf, nan, pi
 __all__: list[str] = []  # The table in `primitives` gives these functions their public names.
 
 LN2 = math.log(2.0)
+LN2_REST = 2.3190468138462996e-17 if LN2 == 0.6931471805599453 else 0.0  # what a float leaves of log(2)
 LN10 = math.log(10.0)
 SQRT2 = math.sqrt(2.0)
 TWO_OVER_SQRT_PI = 2.0 / math.sqrt(pi)
@@ -268,15 +269,15 @@ def hypot_derivative(i: float, j: float, x: float, y: float) -> float:
         return 0.0
     order = int(i + j)
     coefficients = hypot_coefficients(int(i), int(j))
-    first = 0  # the lowest power of y, which decides where y is small
-    while not coefficients[first]:
-        first += 1
+    lowest = 0  # the power of y, which decides where y is small
+    while not coefficients[lowest]:
+        lowest += 1
     square_of_slope = (y / x) * (y / x)
     result = 0.0
-    for k in range(order - (order - first) % 2, first - 1, -2):
+    for k in range(order - (order - lowest) % 2, lowest - 1, -2):
         result = result * square_of_slope + coefficients[k]
     result *= math.copysign((1.0 + square_of_slope) ** (0.5 - order), x)
-    return scaled(result, x, 1 - order - first, y, first)
+    return scaled(result, x, 1 - order - lowest, y, lowest)
 
 
 def hypot_coefficients(i: int, j: int) -> list[float]:
@@ -348,7 +349,7 @@ def logit(p: float) -> float:
 def logaddexp(x: float, y: float) -> float:
     """Return log(exp(x) + exp(y)), without overflow."""
     if x == y:
-        return x + LN2
+        return x + LN2 + LN2_REST
     high, low = (x, y) if x > y else (y, x)
     return high + math.log1p(math.exp(low - high))
 
@@ -574,10 +575,10 @@ def sum_over_poles(n: int, x: float) -> float:
     """Return the derivative of order n of pi cot(pi x): the sum of (-1)^n n! / (x + k)^(n+1) over all whole k."""
     distance = x - round(x)
     size = abs(distance)
-    total = 0.0
+    result = 0.0
     for k in (2, 1, 0):  # in pairs that cancel half way between two poles
-        total += (size / (size + k)) ** (n + 1) + (size / (size - k - 1.0)) ** (n + 1)
-    value = times_factorial(total, n, distance)
+        result += (size / (size + k)) ** (n + 1) + (size / (size - k - 1.0)) ** (n + 1)
+    value = times_factorial(result, n, distance)
     return -value if n % 2 else value
 
 

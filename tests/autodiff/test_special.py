@@ -124,6 +124,7 @@ CASES: list[tuple[Callable[..., float], tuple[float, ...], float]] = [
     (special.logaddexp, (inf, inf), inf),
     (special.logaddexp, (-inf, -inf), -inf),
     (special.logaddexp, (-inf, 3.0), 3.0),
+    (special.logaddexp, (-math.log(2.0), -math.log(2.0)), 2.3190468138462996e-17),
     (special.relu, (nan,), nan),
     (special.relu, (-0.0,), 0.0),
     (special.gelu, (-inf,), 0.0),
