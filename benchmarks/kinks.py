@@ -229,6 +229,12 @@ order:
 An edge that carries an error signal of exactly 0 passes nothing on, not even next to an infinity. One exception is made
 for `clip` and `hard_tanh`, so that a parameter on its bound can move off it.
 
+Two limits. Where infinite terms cancel, the mode decides: in `cbrt(x % x)`, `x % x` has the derivative 1 - 1. Forward mode
+adds that up first, and an exact 0 passes nothing on; reverse mode arrives with an infinity, and `inf - inf` is `nan`. Nor
+is 0 always right: the same happens in `cbrt(x - sin(x))` at 0, whose slope is 0.55. And `relu`, `clip` and `hard_tanh` pass
+nothing on at `nan`, where their value is `nan` too: compiled code branches around them by one comparison, which `nan`
+fails. (Other functions that are not flat have the derivative `nan` there.)
+
 ```python
 >>> from autodiff import grad, maximum, relu, sqrt
 >>> grad(relu)(0.0), grad(maximum, (0, 1))(2.0, 2.0), grad(sqrt)(0.0), grad(lambda x: sqrt(x) * 0.0)(0.0)
