@@ -509,6 +509,7 @@ TEXTBOOK = {
     "tanh": Primitive("tanh", tanh.value, "", lambda out, x: 1.0 - out**2),
     "tan": Primitive("tan", tan.value, "", lambda out, x: 1.0 + out**2),
     "sqrt": Primitive("sqrt", sqrt.value, "", lambda out, x: 1.0 / (2.0 * out)),
+    "cbrt": Primitive("cbrt", cbrt.value, "", lambda out, x: 1.0 / (3.0 * out**2)),
     "asin": Primitive("asin", asin.value, "", lambda out, x: 1.0 / sqrt(1.0 - x**2)),
     "acos": Primitive("acos", acos.value, "", lambda out, x: -1.0 / sqrt(1.0 - x**2)),
     "atan": Primitive("atan", atan.value, "", lambda out, x: 1.0 / (1.0 + x**2)),

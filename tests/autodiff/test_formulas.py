@@ -232,7 +232,7 @@ def test_every_function_and_its_derivative(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(TEXTBOOK))
 def test_the_forms_that_people_know_are_equal_to_the_table_s(name: str) -> None:
     for x in (-0.8, -0.1, 0.0, 0.3, 0.9):
-        if (name == "sqrt" and x <= 0.0) or (name == "gamma" and x == 0.0):
+        if (name == "sqrt" and x <= 0.0) or (name in ("gamma", "cbrt") and x == 0.0):
             continue
         out = TABLE[name].value(x)
         assert TEXTBOOK[name].locals(out, (x,)) == pytest.approx(TABLE[name].locals(out, (x,)), rel=1e-12)
