@@ -236,6 +236,25 @@ def _power(x: _Text, y: _Text) -> _Text:
     return _Text(f"{x.inside(ATOM)}^{{{y.text}}}", POWER)
 
 
+def _minus_whole(x: _Text, n: int) -> _Text:
+    try:
+        return _constant(float(x.text) - n)
+    except ValueError:  # it is no number
+        return _minus(x, _Text(str(n))) if n else x
+
+
+def _power_derivative(by_x: _Text, by_y: _Text, x: _Text, y: _Text) -> _Text:
+    """Write a derivative of a power by one argument as a product, and others with the sign for derivatives."""
+    m, n = int(by_x.text), int(by_y.text)
+    if m and n:
+        by_each = [f"\\partial_{{{i}}}" + (f"^{{{k}}}" if k > 1 else "") for i, k in ((1, m), (2, n))]
+        return _call(f"{' '.join(by_each)} \\operatorname{{pow}}")(x, y)
+    text = _power(x, _minus_whole(y, m))
+    for i in reversed(range(m)):
+        text = _times(_minus_whole(y, i), text)
+    return _times(text, _power(_call("\\ln")(x), by_y)) if n else text
+
+
 def _call(name: str) -> Callable[..., _Text]:
     # The brackets bind, but a power after them might be read as belonging to the argument.
     return lambda *args: _Text(f"{name}({', '.join(arg.text for arg in args)})", POWER)
@@ -285,6 +304,7 @@ WRITTEN: dict[str, Callable[..., _Text]] = {
     "ieee_div": _over,
     "pow": _power,
     "ieee_pow": _power,
+    "power_derivative": _power_derivative,
     "neg": _negative,
     "identity": lambda x: x,
     "detached": lambda x: x,

@@ -15,7 +15,6 @@ import numbers
 import operator
 import re
 from collections.abc import Callable, Sequence
-from math import inf
 from types import FunctionType
 from typing import Any
 
@@ -285,24 +284,16 @@ def _look_up(name: str) -> Primitive:
 
 def _power_base(out: Any, x: Any, y: Any) -> Any:
     """Give d x^y / dx = y x^(y - 1); 0 at x = y = 0."""
-    if type(y) is float and 1.0 <= y < inf:  # a constant: nothing can overflow that did not in x ** y
-        return y * x ** (y - 1.0)
-    return chain(y, ieee_pow(x, y - 1.0))
-
-
-def _ieee_pow_base(out: Any, x: Any, y: Any) -> Any:
-    return chain(y, ieee_pow(x, y - 1.0))
+    if type(y) is float and (y == 2.0 or (type(x) is float and 1.0 <= y <= special.LARGEST_FACTOR)):
+        return y * x ** (y - 1.0)  # to the bit what `power_derivative` is; 2 * x on Values too, which is exact
+    return power_derivative(1.0, 0.0, x, y)
 
 
 def _power_exponent(out: Any, x: Any, y: Any) -> Any:
     """Give d x^y / dy = x^y log(x); 0 for 0^y, nan for a negative x."""
     if type(x) is float and type(y) is float:
         return chain(out, ieee_log(x))
-    return power_log(x, y, 1.0)  # x^y may underflow where its derivative by x does not
-
-
-def _power_log_base(out: Any, x: Any, y: Any, k: Any) -> Any:
-    return chain(y, power_log(x, y - 1.0, k)) + chain(k, power_log(x, y - 1.0, k - 1.0))
+    return power_derivative(0.0, 1.0, x, y)  # by x it is no product: one factor may overflow where both together do not
 
 
 def _gelu_tanh(out: Any, x: Any) -> Any:
@@ -394,8 +385,8 @@ absolute     = Primitive("abs",      operator.abs,      "abs({})",  lambda out, 
 chain        = Primitive("chain",    special.chain,     "chain({}, {})",    lambda out, x, y: y, lambda out, x, y: x)
 ieee_div     = Primitive("ieee_div", special.ieee_div,  "ieee_div({}, {})", lambda out, x, y: ieee_div(1.0, y), lambda out, x, y: -ieee_div(out, y))
 ieee_log     = Primitive("ieee_log", special.ieee_log,  "ieee_log({})",     lambda out, x: ieee_div(1.0, x))
-ieee_pow     = Primitive("ieee_pow", special.ieee_pow,  "ieee_pow({}, {})", _ieee_pow_base, _power_exponent)
-power_log    = Primitive("power_log", special.power_log, "power_log({}, {}, {})", _power_log_base, lambda out, x, y, k: power_log(x, y, k + 1.0), _no_derivative)
+ieee_pow     = Primitive("ieee_pow", special.ieee_pow,  "ieee_pow({}, {})", lambda out, x, y: power_derivative(1.0, 0.0, x, y), lambda out, x, y: power_derivative(0.0, 1.0, x, y))
+power_derivative = Primitive("power_derivative", special.power_derivative, "power_derivative({}, {}, {}, {})", _no_derivative, _no_derivative, lambda out, m, n, x, y: power_derivative(m + 1.0, n, x, y), lambda out, m, n, x, y: power_derivative(m, n + 1.0, x, y))
 
 # Choices: flat but for the jumps.
 greater      = Primitive("greater",  special.greater,   "(1.0 if {} > {} else 0.0)", 0.0, 0.0)
@@ -521,9 +512,10 @@ TEXTBOOK = {
 SAFE = frozenset(
     TABLE[name]
     for line in """literal argument identity detached add sub mul neg abs chain ieee_div ieee_log ieee_pow greater beats
-    within sign floor ceil trunc rint where maximum minimum clip square one_minus_square cbrt cbrt_derivative logaddexp atan atan2 hypot
-    power_log times_complement inverse_power_real inverse_power_imag
-    unit hypot_derivative tanh sech asinh degrees radians copysign erf erfc sigmoid softplus logsigmoid relu leaky_relu leaky_step elu
+    within sign floor ceil trunc rint where maximum minimum clip square one_minus_square times_complement cbrt
+    cbrt_derivative logaddexp atan atan2 hypot hypot_derivative unit inverse_power_real inverse_power_imag
+    power_derivative tanh sech asinh degrees radians copysign erf erfc sigmoid softplus logsigmoid relu leaky_relu
+    leaky_step elu
     elu_slope elu_bend selu normal_cdf normal_pdf gelu gelu_tanh silu softsign mish hard_tanh sum dot affine
     sum_of_squares""".splitlines()
     for name in line.split()

@@ -327,11 +327,36 @@ def _rewrite_pow(b: Builder, x: Operand, y: Operand) -> Operand | None:
     return x if _is(y, 1.0) else 1.0 if _is(y, 0.0) else None
 
 
-def _rewrite_power_log(b: Builder, x: Operand, y: Operand, k: Operand) -> Operand | None:
+def _rewrite_power_derivative(b: Builder, by_x: Operand, by_y: Operand, x: Operand, y: Operand) -> Operand | None:
+    """Write a derivative of a power as the product that it is computed as, where that is so for all x and y to come."""
+    if by_x == 0.0 and type(by_y) is float:
+        return _multiple_of_power(b, by_y, x, y)
+    if by_y == 0.0 and type(by_x) is float and type(y) is float:
+        return _lower_power(b, by_x, x, y)
+    return None
+
+
+def _multiple_of_power(b: Builder, by_y: float, x: Operand, y: Operand) -> Operand | None:
     power = b.known(p.power, (x, y))  # computed already
-    if power is None or type(x) is not float or type(k) is not float or not 0.0 < x < math.inf:
+    if power is None:
         return None
-    return b.operation(p.chain, (power, special.ieee_pow(special.ieee_log(x), special.rint(k))))
+    if by_y == 1.0:
+        return b.operation(p.chain, (power, b.operation(p.ieee_log, (x,))))
+    if type(x) is float:
+        factor = special.power_factor(0.0, by_y, special.ieee_log(x), 0.0)
+        if abs(factor) <= special.LARGEST_FACTOR:
+            return b.operation(p.chain, (power, factor))
+    return None
+
+
+def _lower_power(b: Builder, by_x: float, x: Operand, y: float) -> Operand | None:
+    if not special.is_plain_product(by_x, y):
+        return None
+    kind = p.power if y - by_x >= 0.0 else p.ieee_pow  # the former raises no more than x ** y has
+    product = b.operation(kind, (x, y - by_x))
+    for i in reversed(range(int(by_x))):
+        product = b.operation(p.chain, (y - i, product))
+    return product
 
 
 REWRITES: dict[Primitive, Callable[..., Operand | None]] = {
@@ -343,5 +368,5 @@ REWRITES: dict[Primitive, Callable[..., Operand | None]] = {
     p.div: _rewrite_div,
     p.power: _rewrite_pow,
     p.ieee_pow: _rewrite_pow,
-    p.power_log: _rewrite_power_log,
+    p.power_derivative: _rewrite_power_derivative,
 }

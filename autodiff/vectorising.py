@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 from autodiff import primitives as p
@@ -167,8 +168,22 @@ def _array_functions(np: Any) -> dict[str, Any]:
         found = sum(c * u ** (int(order) - k) * v**k for k, c in terms if c) / radius ** (order - 1.0)
         return filled(found, moderate(x, y, 2.0 * order), special.hypot_derivative, i, j, x, y)
 
-    def power_log(x: Any, y: Any, k: Any) -> Any:
-        return chain(np.power(x, y), np.power(np.where(x < 0.0, math.nan, np.log(x)), k))
+    power_factor = FunctionType(special.power_factor.__code__, {"chain": chain, "ieee_pow": np.power})
+
+    def power_derivative(by_x: float, by_y: float, x: Any, y: Any) -> Any:
+        size, exponent = abs(x), y - by_x
+        log = np.log(size) if by_y else 0.0
+        factor = power_factor(by_x, by_y, log, np.where(log == 0.0, y, np.clip(y, -1e25, 1e25)))
+        is_complex = (by_y > 0.0) | ((y % 1.0 != 0.0) & np.isfinite(x) & np.isfinite(y))
+        signed = np.where((y % 2.0 - by_x) % 2.0 == 1.0, -factor, factor)
+        factor = np.where(x < 0.0, np.where(is_complex, math.nan, signed), factor)
+        power = np.power(size, exponent)
+        in_range = ((power >= special.SMALLEST_NORMAL) & (power < math.inf)) | (abs(exponent) < 0.5)
+        if np.all(in_range):
+            return chain(factor, power)
+        root = np.power(size, 0.25 * exponent)
+        by_root = chain(chain(chain(chain(factor, root), root), root), root)
+        return np.where(in_range, chain(factor, power), by_root)
 
     def step(x: Any, below: Any, slope: Any) -> Any:
         kink = np.fmax(np.fmin(slope, 1.0), 0.0)

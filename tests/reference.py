@@ -4,6 +4,7 @@ The derivatives come from differences of the definition at so many digits that n
 no formula of the engine is repeated here.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -326,6 +327,20 @@ def _gamma_derivative(n: Any, x: Any) -> Any:
     return sum(mp.binomial(n - 1, k) * _gamma_derivative(k, x) * mp.psi(n - 1 - k, x) for k in range(n))
 
 
+def _power_derivative(m: Any, n: Any, x: Any, y: Any) -> Any:
+    factors = [y - i for i in range(int(m))]
+    return x ** (y - m) * leibniz(factors, mp.log(x) if n else mpf(0), int(n))
+
+
+def leibniz(factors: Sequence[Any], log: Any, n: int) -> Any:
+    """Differentiate n times by y the product of the factors y, y - 1, ... and x ** y; return it over x ** y."""
+    total = mpf(0)
+    for k in range(min(n, len(factors)) + 1):
+        products = itertools.combinations(factors, len(factors) - k)
+        total += math.perm(n, k) * log ** (n - k) * sum(map(mp.fprod, products), mpf(0))
+    return total
+
+
 def _power_active(point: Point) -> Iterable[int]:
     """There is no derivative by the exponent where the base is negative."""
     return (0, 1) if point[0] > 0.0 else (0,)
@@ -385,13 +400,22 @@ REFERENCES: dict[str, Reference] = {
     ),
     "pow": Reference(lambda x, y: x**y, POWERS, POWER_POINTS, _power_active, ulps=4),
     "ieee_pow": Reference(lambda x, y: x**y, POWERS, POWER_POINTS, _power_active, ulps=4),
-    "power_log": Reference(
-        lambda x, y, k: x**y * mp.log(x) ** k,
-        st.tuples(
-            st.one_of(st.floats(0.01, 100.0), sizes(-60, 60)), st.floats(-3.0, 3.0), st.integers(0, 3).map(float)
+    "power_derivative": Reference(
+        _power_derivative,
+        st.tuples(st.integers(0, 3).map(float), st.integers(0, 2).map(float), POWERS)
+        .map(lambda drawn: (*drawn[:2], *drawn[2]))
+        .filter(lambda point: point[2] > 0.0 or not point[1]),
+        (
+            (1.0, 0.0, 2.0, 0.5),
+            (0.0, 1.0, 1e-300, 1.5),
+            (1.0, 1.0, 1e300, -1.5),
+            (2.0, 1.0, 1.0 + 2**-52, 3.0),
+            (1.0, 2.0, 1e-200, 2.0),
+            (0.0, 3.0, 0.5, 1060.0),
+            (3.0, 0.0, 1e-103, 1e-8),
+            (2.0, 0.0, -2.0, 5.0),
         ),
-        ((2.0, 0.5, 1.0), (1e-300, 1.5, 1.0), (1e300, -1.5, 2.0), (1e-200, 2.0, 1.0), (1.0 + 2**-52, 3.0, 1.0)),
-        active=lambda point: (0, 1),
+        active=lambda point: [2 + i for i in _power_active(point[2:])],
         ulps=4,
     ),
     "identity": Reference(lambda x: x, one(ANY)),

@@ -77,6 +77,7 @@ def test_a_template_inside_any_other_keeps_its_meaning(primitive: Any) -> None:
     """Parentheses: each primitive as each operand of each operator, against the value itself."""
     wholes = {"inverse_power_real": [1.0, 0.4, 0.5], "inverse_power_imag": [2.0, 0.4, 0.5], "polygamma": [1.0, 0.75]}
     wholes |= {"hypot_derivative": [1.0, 1.0, 0.4, 0.5], "cbrt_derivative": [2.0, 0.4]}
+    wholes["power_derivative"] = [1.0, 1.0, 0.4, 0.5]
     at = {"acosh": [1.25], **wholes}.get(primitive.name, [0.3, 0.4, 0.5][: primitive.arity])
     inside = [f"({x})" for x in at]
     text = template(primitive.source, primitive.arity)

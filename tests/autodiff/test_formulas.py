@@ -384,7 +384,7 @@ def test_what_a_batch_captures_has_a_name() -> None:
 
 def test_derivatives_have_formulas_too() -> None:
     x = Value(2.0, "x")
-    assert check(autodiff.grad(lambda t: t**3 + t)(x))[-1] == r"\overline{x} = \overline{v_{5}} \cdot 3 \cdot 2 \cdot x"
+    assert check(autodiff.grad(lambda t: t**3 + t)(x))[-1] == r"\overline{x} = \overline{v_{4}} \cdot 3 \cdot 2 \cdot x"
     assert formula(autodiff.grad(lambda t: 5.0 * t)(x)).lines == ["v_{1} = 5", r"\overline{v_{1}} = 1"]
 
 

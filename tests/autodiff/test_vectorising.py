@@ -42,8 +42,8 @@ def function_of(primitive: Primitive) -> tuple[Callable[..., Any], int]:
         return lambda x, y: primitive(2.0, 0.0, x, y) + primitive(1.0, 2.0, x, y), 2
     if primitive.name in ("polygamma", "gamma_derivative", "cbrt_derivative", "sinc"):
         return lambda x: primitive(1.0, x), 1
-    if primitive.name == "power_log":
-        return lambda x, y: primitive(x, y, 1.0), 2
+    if primitive.name == "power_derivative":
+        return lambda x, y: primitive(1.0, 1.0, x, y), 2
     if primitive.arity is None:
         return (lambda x, y: primitive(x, y, x)) if primitive.name == "affine" else (lambda x, y: primitive(x, y)), 2
     return primitive, primitive.arity
