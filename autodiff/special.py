@@ -167,6 +167,8 @@ def cube_root(x: float) -> float:
 
 def cbrt_derivative(order: float, x: float) -> float:
     """Return the derivative of that order of the cube root; at 0 its limit, nan where that depends on the side."""
+    if not 1.0 <= order <= 1000.0:
+        return nan  # no derivative of such an order is ever asked for
     if not x:
         return inf if order % 2.0 else nan
     result, inverse = 1.0, 1.0 / cube_root(x)
@@ -207,8 +209,10 @@ def power_derivative(by_x: float, by_y: float, x: float, y: float) -> float:
     factor = power_factor(by_x, by_y, log, y if -1e25 < y < 1e25 or not log else clip(y, -1e25, 1e25))
     if x < 0.0:
         factor *= power_sign(by_x, by_y, x, y)
+        if factor != factor:
+            return chain(factor, ieee_pow(x, exponent))
     power = ieee_pow(abs(x), exponent)
-    if SMALLEST_NORMAL <= power < inf or abs(exponent) < 0.5 or (by_x == 0.0 and not abs(factor) > LARGEST_FACTOR):
+    if SMALLEST_NORMAL <= power < inf or abs(exponent) < 0.5 or (by_x == 0.0 and abs(factor) <= LARGEST_FACTOR):
         return chain(factor, power)
     root = ieee_pow(abs(x), 0.25 * exponent)
     return chain(chain(chain(chain(factor, root), root), root), root)
@@ -288,12 +292,14 @@ def inverse_power_imag(order: float, x: float, y: float) -> float:
 
 def inverse_power(order: float, x: float, y: float) -> tuple[float, float]:
     """Return real and imaginary part of (x + iy)^-order: no cancellation in the first two."""
+    if not 1.0 <= order <= 1000.0:
+        return nan, nan  # no derivative of such an order is ever asked for
     n = int(order)
-    if 1e-70 < abs(x) < 1e70 and 1e-70 < abs(y) < 1e70 and 1 <= n <= 4:
+    if 1e-70 < abs(x) < 1e70 and 1e-70 < abs(y) < 1e70 and n <= 4:
         return turned(n, x, y)
     low, high = min(abs(x), abs(y)), max(abs(x), abs(y))
-    if x != x or y != y or not high or low == inf or not 1 <= n <= 1000:
-        return nan, nan  # no derivative of other orders is ever asked for
+    if x != x or y != y or not high or low == inf:
+        return nan, nan
     if high == inf:
         return unit(x, y) / inf, -unit(y, x) / inf
     if low < 1e-20 * high:  # close to an axis: the first term of the series is all there is
@@ -327,6 +333,8 @@ def hypot_derivative(i: float, j: float, x: float, y: float) -> float:
             return -(x / radius * (y / radius)) / radius
         x = x if j else y
         return x / radius / radius * (x / radius)
+    if not (i >= 0.0 and j >= 0.0 and 2.0 <= i + j <= 100.0) or i % 1.0 or j % 1.0:
+        return nan  # no derivative of such an order is ever asked for
     if abs(x) < abs(y):
         return hypot_derivative(j, i, y, x)
     if not abs(x) >= abs(y) or not x or abs(y) == inf:

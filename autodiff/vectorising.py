@@ -177,8 +177,8 @@ def _array_functions(np: Any) -> dict[str, Any]:
         is_complex = (by_y > 0.0) | ((y % 1.0 != 0.0) & np.isfinite(x) & np.isfinite(y))
         signed = np.where((y % 2.0 - by_x) % 2.0 == 1.0, -factor, factor)
         factor = np.where(x < 0.0, np.where(is_complex, math.nan, signed), factor)
-        power = np.power(size, exponent)
-        in_range = ((power >= special.SMALLEST_NORMAL) & (power < math.inf)) | (abs(exponent) < 0.5)
+        power = np.power(np.where(np.isnan(factor), x, size), exponent)
+        in_range = ((power >= special.SMALLEST_NORMAL) & (power < math.inf)) | (abs(exponent) < 0.5) | np.isnan(factor)
         if np.all(in_range):
             return chain(factor, power)
         root = np.power(size, 0.25 * exponent)
