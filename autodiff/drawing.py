@@ -32,10 +32,17 @@ OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "
 
 # Both renderers know the widths of Courier; with most other fonts text leaves its box in one of them.
 FONT = {"fontname": "Courier", "fontsize": "11"}
-GRAPH = {**FONT, "bgcolor": "white", "ordering": "in", "nodesep": "0.25", "ranksep": "0.6"}
+GRAPH = {**FONT, "bgcolor": "white", "nodesep": "0.25", "ranksep": "0.3"}
 NODE = {**FONT, "shape": "record", "style": "filled", "height": "0.2"}
-EDGE = {**FONT, "fontsize": "10", "color": "#4d4d4d", "fontcolor": "#00436b", "arrowsize": "0.6"}
-CLUSTER = {"style": "rounded,filled", "color": "#8c8c8c", "fillcolor": "#f4f4f4", "labeljust": "l", "margin": "10"}
+EDGE = {"color": "#4d4d4d", "arrowsize": "0.6"}
+CLUSTER = {
+    "style": "rounded,filled",
+    "color": "#8c8c8c",
+    "fillcolor": "#f4f4f4",
+    "labeljust": "l",
+    "labelloc": "t",
+    "margin": "10",
+}
 
 # The kinds differ in shape or border, and in lightness: grey printing and colour blindness leave them apart.
 LEAF = {"shape": "Mrecord", "fillcolor": "#f9e5ae"}
@@ -43,15 +50,21 @@ PARAMETER = {"shape": "Mrecord", "fillcolor": "#dba650"}
 INTERIOR = {"fillcolor": "#ffffff"}
 RESULT = {"fillcolor": "#b0d4ef", "penwidth": "2.5"}
 CONSTANT = {"shape": "ellipse", "fillcolor": "#e3e3e3", "style": "filled,dashed", "margin": "0.04"}
+# The number on an edge is a node in a gap of its line: only nodes are kept apart from all lines, boxes and frames.
+NUMBER = {
+    "shape": "plaintext", "style": "", "fontsize": "10", "fontcolor": "#00436b", "width": "0", "height": "0",
+    "margin": "0.04,0.03",
+}  # fmt: skip
 ENTRY = {
     "shape": "box", "fixedsize": "true", "width": "0.01", "height": "0.01", "color": EDGE["color"],
     "fillcolor": EDGE["color"], "penwidth": "2", "label": "",
 }  # fmt: skip
-# How the two halves of an edge meet at an entry: without a bend or, where that would push numbers out of frames, a gap.
+# How two pieces of an edge meet at an entry: without a bend or, where that would push numbers out of frames, a gap.
 THROUGH = {
     "LR": ({"headport": "w"}, {"tailport": "e"}),
     "TB": ({"headclip": "false"}, {"tailclip": "false"}),
 }
+APPROACH = "4"  # ranks in front of a frame: with less room there, edges to several frames run as one line for a while
 KINDS = {"leaf": LEAF, "parameter": PARAMETER, "interior": INTERIOR, "result": RESULT}
 HIGHLIGHT = {"color": "#b34700", "penwidth": "3"}
 
@@ -295,7 +308,10 @@ class Graph:
     ) -> str:
         """Write the picture in the DOT language. The ids are n0, n1, ... and, for argument i of node k, ek_i.
 
-        >>> 'id=e1_0' in Graph.of("draw", -Value(3.0), []).dot()
+        That is the piece of the edge that ends at the node; ek_in is its number, ek_ia the piece that begins at the
+        argument, and ek_ib lies between where the edge enters a frame.
+
+        >>> 'id=e1_0 ' in Graph.of("draw", -Value(3.0), []).dot()
         True
         """
         if direction not in ("LR", "TB"):
@@ -309,8 +325,9 @@ class Graph:
             if node is not self.result:  # whose border says that it is the result
                 boxes[node] |= HIGHLIGHT  # type: ignore[index]
         graph = _empty_graph(direction)
+        rows = {node: self._row(node, box["name"], lit.get(node, set())) for node, box in boxes.items()}
         entries = {node: self._entries(node, box["name"]) for node, box in boxes.items()}
-        _add_boxes(graph, boxes, self.parts, entries, direction)
+        _add_boxes(graph, boxes, self.parts, rows, entries, direction)
         for node in self.nodes:
             self._add_edges(graph, node, boxes, entries[node], lit.get(node, set()), direction)
         return str(graph.source)
@@ -351,6 +368,24 @@ class Graph:
             return "parameter"
         return "interior" if node.arguments else "leaf"
 
+    def _row(self, node: Value, name: str, lit: set[int]) -> list[dict[str, str]]:
+        """Give the attributes of what stands in front of a node, in the order of its arguments.
+
+        That is the number of an edge or, where the title leaves them out, a constant.
+        """
+        complete = self._title(node)[1]
+        locals_ = {i: local for i, _, local in local_derivatives(node)}
+        row: list[dict[str, str]] = []
+        for i, argument in enumerate(node.arguments):
+            if isinstance(argument, Value):
+                number = f"e{name[1:]}_{i}n"
+                row.append({"name": number, "id": number, "label": short(locals_[i]), **NUMBER})
+                if i in lit:
+                    row[-1]["fontcolor"] = HIGHLIGHT["color"]
+            elif not complete:
+                row.append({"name": f"{name}c{i}", "label": short(argument), **CONSTANT})
+        return row
+
     def _entries(self, node: Value, name: str) -> dict[int, str]:
         """Name a point for each edge that comes in through a frame: dot leads edges around frames, and to points."""
         inner = self.parts.get(node, ())
@@ -371,21 +406,19 @@ class Graph:
     ) -> None:
         """Draw an edge for each argument in order, repeats included; for constants where the title leaves them out."""
         name, complete = boxes[node]["name"], self._title(node)[1]
-        locals_ = {i: local for i, _, local in local_derivatives(node)}
+        into, out = THROUGH[direction]
         for i, argument in enumerate(node.arguments):
             if isinstance(argument, Value):
                 start, edge = boxes[argument]["name"], f"e{name[1:]}_{i}"
-                attributes = {**HIGHLIGHT, "fontcolor": HIGHLIGHT["color"]} if i in lit else {}
+                attributes = HIGHLIGHT if i in lit else {}
+                line = {"arrowhead": "none", **attributes}
                 if i in entries:
-                    into, out = THROUGH[direction]
-                    graph.edge(start, entries[i], id=f"{edge}a", arrowhead="none", **into, **attributes)
-                    start = entries[i]
-                    attributes |= out
-                elif self.parts.get(argument) != self.parts.get(node):
-                    attributes["minlen"] = "2"  # or the number stands on the frame
-                graph.edge(start, name, label=f" {short(locals_[i])} ", id=edge, **attributes)
+                    graph.edge(start, entries[i], id=f"{edge}a", minlen=APPROACH, **into, **line)
+                    graph.edge(entries[i], f"{edge}n", id=f"{edge}b", **out, **line)
+                else:
+                    graph.edge(start, f"{edge}n", id=f"{edge}a", **line)
+                graph.edge(f"{edge}n", name, id=edge, weight="3", **attributes)  # short: the number is beside its node
             elif not complete:
-                graph.node(f"{name}c{i}", short(argument), **CONSTANT)
                 graph.edge(f"{name}c{i}", name, style="dashed")
 
 
@@ -539,33 +572,33 @@ def _add_boxes(
     graph: Any,
     boxes: Mapping[Value, dict[str, str]],
     parts: Mapping[Value, Part],
+    rows: Mapping[Value, list[dict[str, str]]],
     entries: Mapping[Value, Mapping[int, str]],
     direction: Direction,
 ) -> None:
-    """Add the nodes and entries, each inside the frames of the parts it belongs to.
-
-    Most edges enter a frame at its left or top, so that is not where its title stands.
-    """
-    across = direction == "LR"
+    """Add the nodes, the rows in front of them and the entries, each inside the frames of the parts it belongs to."""
     frames: dict[Part, Any] = {(): graph}
-    inside: dict[Part, list[dict[str, str]]] = {(): []}
     for node, box in boxes.items():
         part = parts.get(node, ())
         for length in range(1, len(part) + 1):
             if part[:length] not in frames:
-                attributes = {
-                    **CLUSTER,
-                    "labelloc": "t" if across else "b",
-                    "label": _escape(_visible(part[length - 1])),
-                }
+                attributes = {**CLUSTER, "label": _escape(_visible(part[length - 1]))}
                 frames[part[:length]] = type(graph)(f"cluster_{len(frames)}", graph_attr=attributes)
-                inside[part[:length]] = []
-        inside[part] += [box, *({"name": name, **ENTRY} for name in entries[node].values())]
+        for each in (box, *({"name": name, **ENTRY} for name in entries[node].values()), *rows[node]):
+            frames[part].node(**each)
+        row = [each["name"] for each in rows[node]]
+        _keep_order(frames[part], row[::-1] if part and direction == "LR" else row)  # dot fills a frame from below
     for part, frame in sorted(frames.items(), key=lambda item: -len(item[0])):  # a frame is copied as it is
-        for box in reversed(inside[part]) if part and across else inside[part]:  # dot fills a frame from below
-            frame.node(**box)
         if part:
             frames[part[:-1]].subgraph(frame)
+
+
+def _keep_order(frame: Any, row: Sequence[str]) -> None:
+    """Have nodes side by side in this order; `ordering=in` would be for this, but has no effect inside frames."""
+    if len(row) > 1:
+        with frame.subgraph(graph_attr={"rank": "same"}) as line:
+            for pair in pairwise(row):
+                line.edge(*pair, style="invis")
 
 
 def _highlighted(graph: Graph, highlight: Value | Sequence[Value] | None) -> dict[Value, set[int]]:

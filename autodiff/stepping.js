@@ -97,8 +97,9 @@
     for (const element of elements) if (element) element.classList.add(name);
   };
 
-  // An edge that enters a frame is in two pieces.
-  const edge = (step) => (step.edge ? [...svg.querySelectorAll(`#${step.edge}, #${step.edge}a`)] : []);
+  // An edge is in two pieces with its number between them, or in three if it enters a frame.
+  const pieces = ["a", "b", "n", ""];
+  const edge = (step) => (step.edge ? pieces.map((piece) => svg.querySelector(`#${step.edge}${piece}`)) : []);
 
   const show = () => {
     const now = shown();

@@ -24,6 +24,7 @@ from autodiff import drawing as module
 from autodiff.drawing import draw, short
 
 SVG = "{http://www.w3.org/2000/svg}"
+OUTLINES = {f"{SVG}polygon", f"{SVG}path", f"{SVG}ellipse"}
 Direction = Literal["LR", "TB"]
 CHARACTER = 0.6  # width of a Courier character, in units of the font size
 
@@ -46,6 +47,7 @@ class Edge:
     end: str
     label: str
     dashed: bool
+    thick: bool
 
 
 def coordinates(element: ET.Element) -> list[float]:
@@ -63,9 +65,9 @@ def boxes(svg: str) -> dict[str, Box]:
         if group.get("class") != "node":
             continue
         inside = list(group.iter())
-        outline = next(e for e in inside if e.tag in {f"{SVG}polygon", f"{SVG}path", f"{SVG}ellipse"})
+        outline = next((e for e in inside if e.tag in OUTLINES), None)
         texts = [e for e in inside if e.tag == f"{SVG}text"]
-        if not texts:  # a point where an edge enters a frame
+        if not texts or outline is None:  # a point where an edge enters a frame, or the number on an edge
             continue
         x = coordinates(outline)
         link = next((e for e in inside if e.tag == f"{SVG}a"), None)
@@ -83,13 +85,20 @@ def boxes(svg: str) -> dict[str, Box]:
 
 
 def edges(svg: str) -> list[Edge]:
-    groups = [g for g in ET.fromstring(svg).iter(f"{SVG}g") if g.get("class") == "edge"]
+    """List the edges: what begins in one piece goes on behind its number, or behind where it enters a frame."""
+    groups = {g.get("id") or "": g for g in ET.fromstring(svg).iter(f"{SVG}g") if g.get("class") in {"edge", "node"}}
     found = []
-    for group in groups:
-        start, end = (group.findtext(f"{SVG}title") or "").split("->")
-        line = next(group.iter(f"{SVG}path"))
-        label = group.findtext(f"{SVG}text") or ""
-        found.append(Edge(start, end, label.strip(), "stroke-dasharray" in line.attrib))
+    for name, last in groups.items():
+        if last.get("class") == "edge" and name[-1] not in "ab":
+            lines = [groups[piece] for piece in (f"{name}a", f"{name}b", name) if piece in groups]
+            ends = [(line.findtext(f"{SVG}title") or "").split("->") for line in lines]
+            for (_, reached), (begun, _) in pairwise(ends):
+                assert reached.split(":")[0] == begun.split(":")[0]
+            paths = [next(line.iter(f"{SVG}path")).attrib for line in lines]
+            thick = {float(path.get("stroke-width", 1.0)) > 1.0 for path in paths}
+            assert len(thick) == 1
+            number = "" if f"{name}n" not in groups else groups[f"{name}n"].findtext(f"{SVG}text") or ""
+            found.append(Edge(ends[0][0], ends[-1][1], number, "stroke-dasharray" in paths[-1], thick == {True}))
     return found
 
 
@@ -581,7 +590,7 @@ class Frame:
 
 
 def frame(group: ET.Element) -> Frame:
-    outline = next(e for e in group.iter() if e.tag in {f"{SVG}polygon", f"{SVG}path", f"{SVG}ellipse"})
+    outline = next(e for e in group.iter() if e.tag in OUTLINES)
     text = next(iter(group.iter(f"{SVG}text"))).text or ""
     numbers = (outline.get("points") or outline.attrib["d"]).replace("M", "").replace("C", " ").split()
     x, y = ([float(pair.split(",")[i]) for pair in numbers] for i in (0, 1))
@@ -590,7 +599,7 @@ def frame(group: ET.Element) -> Frame:
 
 def frames(svg: str, kind: str) -> list[Frame]:
     groups = [group for group in ET.fromstring(svg).iter(f"{SVG}g") if group.get("class") == kind]
-    return [frame(group) for group in groups if next(group.iter(f"{SVG}text"), None) is not None]
+    return [frame(group) for group in groups if len({e.tag for e in group.iter()} & {f"{SVG}text", *OUTLINES}) > 1]
 
 
 def inside(svg: str) -> dict[str, list[str]]:
@@ -639,22 +648,12 @@ def test_weights_stand_in_order(direction: Direction) -> None:
     assert places["w[0]"] < places["w[1]"] < places["w[2]"] < places["b"]
 
 
-@pytest.mark.parametrize("direction", get_args(Direction))
-def test_titles_of_frames_stand_where_no_edge_comes_in(direction: Direction) -> None:
-    root = ET.fromstring(draw(nn.MLP(2, [2, 1]), [1.0, 2.0], direction=direction).svg)
-    for group in root.iter(f"{SVG}g"):
-        if group.get("class") == "cluster":
-            around, title = frame(group), next(group.iter(f"{SVG}text"))
-            middle = (around.top + around.bottom) / 2
-            assert (float(title.attrib["y"]) < middle) == (direction == "LR")
-
-
 def test_the_halves_of_an_edge_that_enters_a_frame_meet() -> None:
     """From left to right with the same slope, too: the last point and the first one are as high as the entry."""
     root = ET.fromstring(draw(nn.Neuron(2), [1.0, 2.0]).svg)
     groups = [group for group in root.iter(f"{SVG}g") if group.get("class") == "edge"]
     paths = {group.attrib["id"]: next(group.iter(f"{SVG}path")) for group in groups}
-    halves = [(paths[name], paths[name[:-1]]) for name in paths if name.endswith("a")]
+    halves = [(paths[f"{name[:-1]}a"], paths[name]) for name in paths if name.endswith("b")]
     assert len(halves) == 2
     for first, second in halves:
         _, *before, end = [point.split(",") for point in re.split("[MC ]", first.attrib["d"]) if point]
@@ -678,18 +677,18 @@ def test_text_stays_inside_in_frames_too() -> None:
 def test_no_number_stands_on_a_box_or_on_a_frame() -> None:
     svg = draw(nn.MLP(2, [4, 1], activation="tanh", rng=Random(1)), [1.0, -2.0]).svg
     obstacles, borders = frames(svg, "node"), frames(svg, "cluster")
+    seen = 0
     for group in ET.fromstring(svg).iter(f"{SVG}g"):
-        if group.get("class") != "edge":
-            continue
         text = group.find(f"{SVG}text")
-        if text is None:  # the first half of an edge that enters a frame
-            assert (group.get("id") or "").endswith("a")
+        if text is None or not (group.get("id") or "").endswith("n"):
             continue
         words = (text.text or "").strip()
         x, y, half = float(text.attrib["x"]), float(text.attrib["y"]), CHARACTER * 10 * len(words) / 2
         label = Frame(words, x - half, x + half, y - 7.0, y)
+        seen += 1
         assert not [box for box in obstacles if box.meets(label)], label
         assert not [border for border in borders if border.meets(label) and not border.holds(label)], label
+    assert seen == 33
 
 
 class Written(nn.Module):
@@ -751,12 +750,7 @@ def test_a_module_must_have_parameters() -> None:
 def lit_edges(svg: str) -> set[tuple[str, str]]:
     """Return the edges that are thick, by the names of their ends."""
     names = {node: box.texts[0].split(" = ")[0] for node, box in boxes(svg).items()}
-    found = set()
-    for group in ET.fromstring(svg).iter(f"{SVG}g"):
-        if group.get("class") == "edge" and float(next(group.iter(f"{SVG}path")).get("stroke-width", 1.0)) > 1.0:
-            start, end = (group.findtext(f"{SVG}title") or "").split("->")
-            found.add((names[start], names[end]))
-    return found
+    return {(names[edge.start], names[edge.end]) for edge in edges(svg) if edge.thick}
 
 
 def forked() -> tuple[Value, Value, Value, Value]:
@@ -788,12 +782,15 @@ def test_one_way_is_highlighted_from_either_end() -> None:
     assert lit_edges(draw(f, highlight=(x, a)).svg) == {("x", "a")}
 
 
-def test_an_edge_that_enters_a_frame_is_highlighted_in_both_halves() -> None:
+def test_an_edge_that_enters_a_frame_is_highlighted_in_all_its_pieces() -> None:
     x = Value(1.0, "x")
     root = ET.fromstring(draw(nn.Neuron(2), [x, 2.0], highlight=x).svg)
     edges_ = [group for group in root.iter(f"{SVG}g") if group.get("class") == "edge"]
     thick = {group.get("id") for group in edges_ if next(group.iter(f"{SVG}path")).get("stroke-width") == "3"}
-    assert thick == {"e5_2a", "e5_2", "e6_0"}
+    assert thick == {"e5_2a", "e5_2b", "e5_2", "e6_0a", "e6_0"}
+    numbers = {name: group for group in root.iter(f"{SVG}g") if (name := group.get("id") or "").endswith("n")}
+    coloured = {name for name, group in numbers.items() if group[1].get("fill") == module.HIGHLIGHT["color"]}
+    assert coloured == {"e5_2n", "e6_0n"}
 
 
 def test_a_highlight_that_is_not_there_is_refused() -> None:
