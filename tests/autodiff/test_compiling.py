@@ -1872,6 +1872,7 @@ def test_two_hundred_thousand_nodes(family: Function) -> None:
     assert bits(fast(0.25, 0.5)) == bits(value_and_grad(f, (0, 1))(0.25, 0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "f",
     [

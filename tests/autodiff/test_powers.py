@@ -139,7 +139,7 @@ NEGATIVE = st.tuples(
 POINTS = st.one_of(st.tuples(BASES, EXPONENTS), edges(), st.tuples(BASES, NEXT_TO_WHOLE), NEGATIVE)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(POINTS.filter(lambda point: has_value(*point)))
 def test_all_derivatives_of_a_power_are_right_over_the_whole_range_of_floats(point: tuple[float, float]) -> None:
     assert_right(*point)

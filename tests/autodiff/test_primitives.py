@@ -105,7 +105,7 @@ def test_a_rule_wrong_by_a_thousandth_is_found(name: str) -> None:
 # ---- higher orders
 
 
-@pytest.mark.parametrize("order", [3, 4])
+@pytest.mark.parametrize("order", [3, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_third_and_fourth_derivatives_are_right_at_the_fixed_points(name: str, order: int) -> None:
     for point in REFERENCES[name].fixed[:6]:
@@ -486,7 +486,8 @@ def test_extremes_that_were_wrong_once(make: Any) -> None:
     assert make(grad(ad.fmod, 1))(-1.7e308, 1e308) == 1.0
     with mp.workdps(60):
         for order, x in [(4, -10.5), (4, -20.5), (2, -300.5), (2, -1000000.5), (4, -100000.5), (3, -7.5)]:
-            assert make(lambda t, n=order: ad.polygamma(n, t))(x) == exact(mp.psi(order, mp.mpf(x)))
+            z = 1 - mp.mpf(x) if order % 2 == 0 else mp.mpf(x)  # the same half way between poles; mpmath takes seconds
+            assert make(lambda t, n=order: ad.polygamma(n, t))(x) == exact(mp.psi(order, z))
         for x in (math.nextafter(-180.0, 0.0), -181.00000000000003, -184.00000000000003):
             f: Any = ad.gamma
             for order in (1, 2, 3, 4):
