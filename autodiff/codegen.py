@@ -187,6 +187,7 @@ class Printer:
         self.needed: set[Term] = set()
         self.hopeful: set[Term] = set()
         self.texts: dict[Term, Text] = {}
+        self.numbers: dict[float, Text] = {}
         self.values = self.derivatives = 0
         self.section = ""
         self._analyse()
@@ -228,7 +229,11 @@ class Printer:
         if isinstance(x, Term):
             return self.texts.get(x) or Text(x.name)
         if type(x) is float:
-            return Text(self._exact(number(x)), 30 if math.copysign(1.0, x) < 0.0 else ATOM)
+            known = self.numbers.get(x) if x else None  # 0.0 and -0.0 are equal, but no single key
+            if known is None:
+                known = Text(self._exact(number(x)), 30 if math.copysign(1.0, x) < 0.0 else ATOM)
+                self.numbers[x] = known
+            return known
         return Text(literal(x))
 
     def expression(self, term: Term) -> Text:
@@ -383,6 +388,8 @@ class Printer:
 
     def _enter(self, regions: Regions, home: Term | None, indent: str) -> None:
         """Leave and enter `if`s until inside the one of a region."""
+        if home is None and not self.open:
+            return
         path = regions.path(home)
         while self.open != path[: len(self.open)]:
             root = self.open.pop()

@@ -134,7 +134,7 @@ class Primitive:
         (-4.0,)
         """
         rules = self.derivatives if wanted is None else [self.derivatives[i] for i in wanted]
-        return tuple(rule(out, *args) if callable(rule) else rule for rule in rules)
+        return tuple([rule(out, *args) if callable(rule) else rule for rule in rules])
 
     def __call__(self, *args: Any) -> Any:
         """Apply to floats, giving a float, or to Values, giving a Value.

@@ -206,10 +206,11 @@ class Builder:
 
     @staticmethod
     def _key(primitive: Primitive | None, args: tuple[Operand, ...]) -> Any:
-        parts = [repr(x) if type(x) is float else id(x) for x in args]
-        if primitive is p.add or primitive is p.mul:  # x + y is y + x, and x + x is a set of one
-            return primitive, frozenset(parts)
-        return (primitive, *parts)
+        if primitive is p.add or primitive is p.mul:  # x + y is y + x
+            x, y = args
+            if type(x) is float or (type(y) is not float and id(y) < id(x)):
+                args = y, x
+        return (primitive, *[repr(x) if type(x) is float else id(x) for x in args])
 
     def _rewrite(self, primitive: Primitive, args: tuple[Operand, ...]) -> Operand | None:
         """Give the simpler form of an operation, if there is one that is equal to the bit."""

@@ -175,6 +175,8 @@ class Regions:
 
     def may_move(self, term: Term, user: Term | None, may_raise: bool) -> bool:
         """Say whether a term may be computed where its user is; what may raise, as f does, must be in any case."""
+        if not self._roots:
+            return True
         if user is None:
             return self.home(term) is None
         if may_raise and self._at(user) is not None:
