@@ -154,7 +154,13 @@ def _active(order: list[Node], inputs: Iterable[Node]) -> set[Node]:
 def _edges(node: Node, active: set[Node]) -> Iterable[tuple[Node, Any]]:
     """Pair each active argument of a node with its local derivative, as a graph."""
     args = node._args
-    wanted = [i for i, arg in enumerate(args) if type(arg) is not float and arg in active]
+    wanted = []
+    for i, (arg, data) in enumerate(zip(args, node._inputs, strict=True)):
+        if type(arg) is not float:
+            if arg._data is not data and arg._data != data:
+                raise _changed(node, arg)
+            if arg in active:
+                wanted.append(i)
     return zip([args[i] for i in wanted], node._primitive.locals(node, args, wanted), strict=True)
 
 
@@ -166,7 +172,6 @@ def pull(order: list[Node], seeds: dict[Node, Any], inputs: list[Node]) -> dict[
     for node in reversed(order):
         if node in ends or node not in active or node not in signals:
             continue
-        _check_unchanged(node)
         signal = signals.pop(node)
         for arg, local in _edges(node, active):
             contribution = product(signal, local)
@@ -182,7 +187,6 @@ def push(order: list[Node], tangents: dict[Node, Any]) -> dict[Node, Any]:
     for node in order:
         if node in tangents or node not in active:
             continue
-        _check_unchanged(node)
         for arg, local in _edges(node, active):
             contribution = product(result[arg], local) if arg in result else None
             if contribution is not None:
@@ -190,8 +194,6 @@ def push(order: list[Node], tangents: dict[Node, Any]) -> dict[Node, Any]:
     return result
 
 
-def _check_unchanged(node: Node) -> None:
-    for arg, data in zip(node._args, node._inputs, strict=True):
-        if type(arg) is not float and arg._data is not data and arg._data != data:
-            name = f" {arg.label!r}" if arg.label else ""
-            raise ValueError(f"data of leaf{name} was changed after {node._primitive.name} used it; evaluate again")
+def _changed(node: Node, leaf: Node) -> ValueError:
+    name = f" {leaf.label!r}" if leaf.label else ""
+    return ValueError(f"data of leaf{name} was changed after {node._primitive.name} used it; evaluate again")
