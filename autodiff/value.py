@@ -46,19 +46,26 @@ _serial = itertools.count(1)  # numbers the leaves: a transform can tell those t
 _accumulating = threading.RLock()  # one sweep over shared nodes at a time
 
 
+WRONG_ORDER = "no_grad() and anomaly_detection() must be left in the reverse order of entering them"
+
+
 @contextmanager
 def _mode_with(*, log: "dict[Value, bool] | None" = None, **changes: Any) -> Iterator[None]:
-    mode = _get_mode() or Mode()
+    before = _get_mode()
+    mode = before or Mode()
     if log is not None:
         changes["logs"] = (*mode.logs, log)
     changed = mode._replace(**changes)
-    token = _mode.set(changed)
     try:
+        _mode.set(changed)
         yield
-    finally:
-        if _get_mode() is not changed:  # two generators, say, that were closed in the wrong order
-            raise RuntimeError("no_grad() and anomaly_detection() must be left in the reverse order of entering them")
-        _mode.reset(token)
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and _get_mode() is not changed:
+            raise RuntimeError(WRONG_ORDER) from error
+        _mode.set(before)  # whatever it is now: an interrupt may have come while an inner one was being left
+        raise
+    if _mode.set(before).old_value is not changed:  # two generators, say, that ended in the wrong order
+        raise RuntimeError(WRONG_ORDER)
 
 
 def _note(kind: str, operands: tuple[Any, ...], outcome: Any) -> None:

@@ -269,6 +269,22 @@ def test_compiled_backward_interrupted_anywhere() -> None:
     assert (a.grad, b.grad) == once
 
 
+def test_what_an_interrupt_kept_from_being_left_is_left_with_what_surrounds_it() -> None:
+    inner = ad.anomaly_detection()
+
+    def interrupted() -> None:
+        with ad.no_grad():
+            inner.__enter__()
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        interrupted()
+    assert Value(0.0).sqrt().parents  # recorded, and without a complaint about its derivative
+    with pytest.raises(RuntimeError, match="reverse order"):
+        inner.__exit__(GeneratorExit, GeneratorExit(), None)
+    assert (Value(1.0) * 2.0).parents
+
+
 @needs_timer
 def test_transforms_and_compilers_interrupted_anywhere() -> None:
     w = Value(2.0, "w")
