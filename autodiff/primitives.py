@@ -148,10 +148,6 @@ class Primitive:
         ...
         OverflowError: exp(1000.0): math range error
         """
-        if len(args) == 1 == self.arity and type(args[0]) is not float:  # the common case, without the loop below
-            record = getattr(args[0], "apply_primitive", None)
-            if record is not None:
-                return record(self, args)
         if len(args) != self.arity and self.arity is not None:
             given = len(args)
             args += self.defaults[given - self.arity :] if given < self.arity else ()

@@ -314,19 +314,17 @@ class Value:
 
     @property
     def _args(self) -> tuple[Any, ...]:
-        first = self._left
-        if type(first) is tuple:
-            return first
-        arity = self._primitive.arity if self._primitive else 0
-        return (first, self._right) if arity == 2 else (first,) if arity == 1 else ()
+        return self._pick(self._left, self._right)
 
     @property
     def _inputs(self) -> tuple[float, ...]:
-        first = self._x
+        return self._pick(self._x, self._y)
+
+    def _pick(self, first: Any, second: Any) -> tuple[Any, ...]:
         if type(first) is tuple:
             return first
         arity = self._primitive.arity if self._primitive else 0
-        return (first, self._y) if arity == 2 else (first,) if arity == 1 else ()
+        return (first, second)[:arity]
 
     @property
     def data(self) -> float:

@@ -10,20 +10,17 @@ from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
 from math import ceil, dist, floor, sqrt
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import autodiff
 import nn
 from autodiff import Value, draw, steps
 from autodiff.drawing import Drawing
 from nn.losses import half_squared_error
-
-SVG = "{http://www.w3.org/2000/svg}"
-OUTLINES = {f"{SVG}polygon", f"{SVG}path", f"{SVG}ellipse"}
+from tests.autodiff.test_drawing import OUTLINES, SVG, Direction, graphs
 
 # All in points, 1/72 inch.
 STEP = 0.5  # between the places on a line that are looked at
@@ -32,7 +29,6 @@ NEAR = 1.0  # lines are one point thick: nearer than this they touch
 STRETCH = 10.0  # how long two edges may do so: they may cross, even at a small angle
 
 Point = tuple[float, float]
-Direction = Literal["LR", "TB"]
 both_directions = pytest.mark.parametrize("direction", ["LR", "TB"])
 
 
@@ -287,20 +283,6 @@ class Weighted:
 
     def named_parameters(self) -> list[tuple[str, Value]]:
         return [(f"w.{i}", weight) for i, weight in enumerate(self.weights)]
-
-
-@st.composite
-def graphs(draw_from: st.DrawFn) -> Value:
-    """Build small graphs with fan-out, repeats and constants."""
-    number = st.floats(-3.0, 3.0).map(lambda x: round(x, 3))
-    pool = [Value(draw_from(number), f"x{i}") for i in range(draw_from(st.integers(1, 3)))]
-    for _ in range(draw_from(st.integers(1, 8))):
-        x, y = draw_from(st.sampled_from(pool)), draw_from(st.sampled_from(pool))
-        c = draw_from(number)
-        ways: list[Any] = [x + y, x * y, x - y, c * x, x.tanh(), autodiff.sum([x, y, x])]
-        pool.append(draw_from(st.sampled_from(ways)))
-    pool[-1].backward()
-    return pool[-1]
 
 
 @both_directions
