@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff import special
-from autodiff.primitives import SAFE, Primitive
+from autodiff.primitives import Primitive
 from autodiff.terms import Ask, Block, Builder, Identity, Term
 from autodiff.zeros import Regions
 
@@ -187,7 +187,7 @@ class Printer:
         self.needed: set[Term] = set()
         self.hopeful: set[Term] = set()
         self.texts: dict[Term, Text] = {}
-        self.numbers: dict[float, Text] = {}
+        self.numbers: dict[float | str, Text] = {}
         self.values = self.derivatives = 0
         self.section = ""
         self._analyse()
@@ -229,19 +229,17 @@ class Printer:
         if isinstance(x, Term):
             return self.texts.get(x) or Text(x.name)
         if type(x) is float:
-            known = self.numbers.get(x) if x else None  # 0.0 and -0.0 are equal, but no single key
-            if known is None:
-                known = Text(self._exact(number(x)), 30 if math.copysign(1.0, x) < 0.0 else ATOM)
-                self.numbers[x] = known
-            return known
+            key = x or repr(x)  # 0.0 and -0.0 are equal
+            if key not in self.numbers:
+                self.numbers[key] = Text(self._exact(number(x)), 30 if math.copysign(1.0, x) < 0.0 else ATOM)
+            return self.numbers[key]
         return Text(literal(x))
 
     def expression(self, term: Term) -> Text:
         """Print the operation of a term."""
-        primitive, shape = term.primitive, self._shape(term)
+        shape = self._shape(term)
         args = [self.operand(x) for x in term.args]
-        depth, is_safe = 0, primitive in SAFE
-        may_raise = not (is_safe or term.deriving)
+        depth, may_raise, is_safe = 0, term.may_raise, term.is_safe
         for a in args:
             depth = a.depth if a.depth > depth else depth
             if not a.is_safe:
