@@ -95,6 +95,7 @@ def measure(
             for name in turns(list(jobs), number):
                 if not is_done(seconds[name], settings):
                     gc.collect()
+                    jobs[name].run()
                     seconds[name].append(slot(jobs[name].run, calls[name], clock))
     return Column(title, seconds, difference, skipped)
 

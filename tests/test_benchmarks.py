@@ -68,8 +68,9 @@ def measure(workshop: Workshop, *contestants: Contestant, **settings: Any) -> Co
 
 def test_the_median_over_the_rounds_counts() -> None:
     workshop = Workshop()
-    # preparing takes the first call, calibrating the second; rounds of one call follow
-    column = measure(workshop, workshop.contestant("a", 7.0, 1.0, 5.0, 1.0, 90.0), rounds=3, slot=1.0, slow=inf)
+    # preparing takes the first call, calibrating the second; rounds of one call follow, each after one not counted
+    calls = (7.0, 1.0, 8.0, 5.0, 8.0, 1.0, 8.0, 90.0)
+    column = measure(workshop, workshop.contestant("a", *calls), rounds=3, slot=1.0, slow=inf)
     assert column.seconds["a"] == [5.0, 1.0, 90.0]
     assert column.median("a") == 5.0
 
@@ -80,15 +81,35 @@ def test_all_take_turns_and_the_order_alternates() -> None:
     measure(workshop, *everyone, rounds=3, slot=1.0, slow=inf)
     calibration, rounds = workshop.log[:6], workshop.log[6:]
     assert calibration == ["a", "a", "b", "b", "c", "c"]
-    assert rounds == ["a", "b", "c", "c", "b", "a", "a", "b", "c"]
+    assert rounds == [*"aabbcc", *"ccbbaa", *"aabbcc"]  # a call that is not counted, and the one that is
 
 
 def test_a_slot_is_filled_with_calls() -> None:
     workshop = Workshop()
     column = measure(workshop, workshop.contestant("a", 2.0**-10), rounds=1, slot=1.0)
     assert column.seconds["a"] == [2.0**-10]
-    calls = 2**10 + sum(2**k for k in range(9)) + 1  # one slot, calibrating up to a quarter of one, and the first call
-    assert len(workshop.log) == calls
+    slot, calibrating, uncounted = 2**10, sum(2**k for k in range(9)), 2  # the first of all, and the first of the slot
+    assert len(workshop.log) == slot + calibrating + uncounted
+
+
+def test_a_call_pays_for_what_the_one_before_left() -> None:
+    workshop = Workshop()
+    waste: list[int] = []
+
+    def run() -> float:
+        workshop.now += 1.0 + len(waste)
+        waste[:] = [1]
+        return 1.0
+
+    def tidy(phase: str, details: Any) -> None:
+        waste.clear()
+
+    gc.callbacks.append(tidy)
+    try:
+        column = measure(workshop, Contestant("a", lambda: Job(run)), rounds=3, slot=1.0, slow=inf)
+    finally:
+        gc.callbacks.remove(tidy)
+    assert column.seconds["a"] == [2.0, 2.0, 2.0]
 
 
 def test_a_first_call_that_prepares_does_not_leave_a_slot_empty() -> None:
