@@ -261,6 +261,32 @@ class Custom(Kernel):
         super().__init__(name, special.first, "", lambda out, value, *xs: [0.0, *derivatives(out, *xs)])
 
 
+class Tunable(Primitive):
+    """A primitive whose arguments may be named, as its first rule names them. Of all primitives, that would take time.
+
+    >>> leaky_relu(-1.0, slope=0.2)
+    -0.2
+    """
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Apply to floats or Values, as any primitive."""
+        return super().__call__(*self._in_order(args, named)) if named else super().__call__(*args)
+
+    def _in_order(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        """Put named arguments in their places, and defaults in those that are left."""
+        names = self.derivatives[0].__code__.co_varnames[1 : 1 + len(self.derivatives)]  # type: ignore[union-attr]
+        unknown = [name for name in named if name not in names]
+        if unknown:
+            raise TypeError(f"{self.name}() has no argument {unknown[0]!r}: it takes {', '.join(names)}")
+        if twice := [name for name in names[: len(args)] if name in named]:
+            raise TypeError(f"{self.name}() got two values for {twice[0]!r}, one by place and one by name")
+        known = dict(zip(reversed(names), reversed(self.defaults), strict=False)) | named
+        missing = [name for name in names[len(args) :] if name not in known]
+        if missing:
+            raise TypeError(f"{self.name}() needs a value for {missing[0]!r}")
+        return (*args, *[known[name] for name in names[len(args) :]])
+
+
 class Power(Primitive):
     """x ** y, which prints as an operator where it cannot turn complex."""
 
@@ -395,7 +421,7 @@ rint         = Primitive("rint",     special.rint,      "rint({})", 0.0)
 where        = Primitive("where",    special.where,     "({1} if {0} else {2})", 0.0, lambda out, c, x, y: where(c, 1.0, 0.0), lambda out, c, x, y: where(c, 0.0, 1.0))
 maximum      = Primitive("maximum",  special.maximum,   "maximum({}, {})", lambda out, x, y: beats(x, y), lambda out, x, y: beats(y, x))
 minimum      = Primitive("minimum",  special.minimum,   "minimum({}, {})", lambda out, x, y: beats(y, x), lambda out, x, y: beats(x, y))
-clip         = Primitive("clip",     special.clip,      "clip({}, {}, {})", lambda out, x, low, high: within(x, low, high), lambda out, x, low, high: greater(low, x), lambda out, x, low, high: greater(x, high))
+clip         = Tunable("clip",     special.clip,      "clip({}, {}, {})", lambda out, x, low, high: within(x, low, high), lambda out, x, low, high: greater(low, x), lambda out, x, low, high: greater(x, high))
 
 # Powers, exponentials and logarithms.
 square       = Primitive("square",   special.square,    "{0} * {0}", lambda out, x: 2.0 * x)
@@ -457,9 +483,9 @@ logit        = Primitive("logit",    special.logit,     "logit({})",   lambda ou
 softplus     = Primitive("softplus", special.softplus,  "softplus({})", lambda out, x: sigmoid(x))
 logsigmoid   = Primitive("logsigmoid", special.logsigmoid, "logsigmoid({})", lambda out, x: sigmoid(-x))
 relu         = Primitive("relu",     special.relu,      "(0.0 if {0} <= 0.0 else {0})", lambda out, x: greater(x, 0.0))
-leaky_relu   = Primitive("leaky_relu", special.leaky_relu, "leaky_relu({}, {})", lambda out, x, slope: leaky_step(x, slope), lambda out, x, slope: -relu(-x), defaults=(0.01,))
+leaky_relu   = Tunable("leaky_relu", special.leaky_relu, "leaky_relu({}, {})", lambda out, x, slope: leaky_step(x, slope), lambda out, x, slope: -relu(-x), defaults=(0.01,))
 leaky_step   = Primitive("leaky_step", special.leaky_step, "leaky_step({}, {})", 0.0, lambda out, x, slope: greater(0.0, x))
-elu          = Primitive("elu",      special.elu,       "elu({}, {})", lambda out, x, alpha: elu_slope(x, alpha), lambda out, x, alpha: expm1(-relu(-x)), defaults=(1.0,))
+elu          = Tunable("elu",      special.elu,       "elu({}, {})", lambda out, x, alpha: elu_slope(x, alpha), lambda out, x, alpha: expm1(-relu(-x)), defaults=(1.0,))
 elu_slope    = Primitive("elu_slope", special.elu_slope, "elu_slope({}, {})", lambda out, x, alpha: elu_bend(x, alpha), lambda out, x, alpha: elu_bend(x, 1.0))
 elu_bend     = Primitive("elu_bend", special.elu_bend,  "elu_bend({}, {})", lambda out, x, alpha: out, lambda out, x, alpha: elu_bend(x, 1.0))
 selu         = Primitive("selu",     special.selu,      "selu({})",  lambda out, x: SELU_SCALE * elu_slope(x, SELU_ALPHA))

@@ -3,6 +3,7 @@
 import itertools
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -241,8 +242,8 @@ def _method(primitive: Primitive) -> Callable[..., "Value"]:
     def unary(self: "Value") -> "Value":
         return self.apply_primitive(primitive, (self,))
 
-    def general(self: "Value", *args: Any) -> "Value":
-        result: Value = primitive(self, *args)
+    def general(self: "Value", *args: Any, **named: Any) -> "Value":
+        result: Value = primitive(self, *args, **named)
         return result
 
     method: Callable[..., Value] = unary if primitive.arity == 1 else general
@@ -566,7 +567,8 @@ class Value:
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         state = (self.data, self.grad, self.label, self._primitive, self._args, self._inputs)
         pickling = _pickling.get()
-        if self._primitive is None or (pickling is not None and self in pickling):
+        end = pickling and pickling()
+        if self._primitive is None or (end and self in end.ancestors):
             return _restore, state
         ancestors = toposort(self)
         ancestors.pop()
@@ -574,9 +576,11 @@ class Value:
             if node._primitive is not None:
                 node._primitive.__reduce__()  # what cannot be pickled must say so before anything is half done
         # pickle recurses into arguments. Listing the ancestors first, parents before children, makes each
-        # find its arguments pickled already. The end of the list ends this arrangement.
-        _pickling.set(set(ancestors))
-        return _restore_last, ([*ancestors, _EndOfAncestors()], *state)
+        # find its arguments pickled already. The end of the list ends this arrangement; it is gone, too, if pickle
+        # gives up before, because the disk is full, say.
+        end = _EndOfAncestors(set(ancestors))
+        _pickling.set(weakref.ref(end))
+        return _restore_last, ([*ancestors, end], *state)
 
     # ---- functions as methods; NumPy calls those with its own names on arrays of Values
 
@@ -709,10 +713,15 @@ def _restore_last(ancestors: Any, *state: Any) -> Value:
     return _restore(*state)
 
 
-_pickling: ContextVar[set[Value] | None] = ContextVar("_pickling", default=None)
-
-
 class _EndOfAncestors:
+    """Follows the ancestors of a node in its pickle, and knows which they are as long as they are being pickled."""
+
+    def __init__(self, ancestors: set[Value]) -> None:
+        self.ancestors = ancestors
+
     def __reduce__(self) -> tuple[Any, ...]:
         _pickling.set(None)
         return float, ()
+
+
+_pickling: ContextVar[weakref.ref[_EndOfAncestors] | None] = ContextVar("_pickling", default=None)

@@ -350,6 +350,50 @@ def test_an_array_as_argument_gets_advice() -> None:
         ad.exp(numpy.array([1.0, 2.0]))
 
 
+@pytest.mark.parametrize(
+    ("call", "value", "derivative"),
+    [
+        (lambda x: ad.leaky_relu(x, slope=0.25), -0.75, 0.25),
+        (lambda x: ad.leaky_relu(slope=0.25, x=x), -0.75, 0.25),
+        (lambda x: ad.leaky_relu(x=x), -0.03, 0.01),
+        (lambda x: ad.elu(x, alpha=2.0), 2.0 * math.expm1(-3.0), 2.0 * math.exp(-3.0)),
+        (lambda x: ad.clip(x, high=5.0, low=-4.0), -3.0, 1.0),
+    ],
+)
+def test_arguments_may_be_named(call: Callable[[Any], Any], value: float, derivative: float) -> None:
+    assert call(-3.0) == value
+    assert ad.compile(call)(-3.0) == value
+    assert ad.value_and_grad(call)(-3.0) == (value, pytest.approx(derivative, rel=1e-15))
+
+
+def test_methods_may_name_arguments_too() -> None:
+    x = Value(-3.0)
+    assert [x.leaky_relu(slope=0.25).data, x.clip(high=0.0, low=-1.0).data, x.elu(alpha=1.0).data] == [
+        -0.75,
+        -1.0,
+        math.expm1(-3.0),
+    ]
+    x = Value(0.2)
+    ad.leaky_relu(-3.0, slope=x).backward()
+    assert x.grad == -3.0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ad.leaky_relu(1.0, alpha=0.2), r"leaky_relu\(\) has no argument 'alpha': it takes x, slope"),
+        (lambda: ad.leaky_relu(1.0, 0.2, slope=0.2), r"leaky_relu\(\) got two values for 'slope', one by place"),
+        (lambda: ad.leaky_relu(slope=0.2), r"leaky_relu\(\) needs a value for 'x'"),
+        (lambda: ad.clip(1.0, low=0.0), r"clip\(\) needs a value for 'high'"),
+        (lambda: ad.clip(1.0, 0.0, 1.0, 2.0), r"clip\(\) takes 3 arguments, not 4"),
+        (lambda: ad.clip(1.0, 0.0, 1.0, 2.0, low=2.0), r"clip\(\) got two values for 'low'"),
+    ],
+)
+def test_named_arguments_that_do_not_fit_are_refused(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
 def test_defaults_may_be_left_out_and_given() -> None:
     assert ad.leaky_relu(-1.0) == -0.01
     assert ad.leaky_relu(-1.0, 0.5) == -0.5

@@ -692,6 +692,28 @@ def test_a_failed_pickling_leaves_nothing_behind() -> None:
         assert pickle.loads(pickle.dumps(deep)).data == 20_000.0
 
 
+class FullDisk:
+    """A file that takes so many bytes and no more."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def write(self, data: Any) -> int:
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError("no space left")
+        return len(data)
+
+
+@pytest.mark.parametrize("pickler", [pickle.Pickler, pickle._Pickler])  # type: ignore[attr-defined]
+def test_a_pickling_interrupted_by_a_full_disk_leaves_nothing_behind(pickler: Any) -> None:
+    deep = chain_of(20_000, Value(0.0))
+    inner = deep.parents[0]
+    with pytest.raises(OSError, match="no space left"):
+        pickler(FullDisk(100_000), 4).dump(deep)
+    assert pickle.loads(pickle.dumps(inner)).data == 19_999.0  # an ancestor of the one that failed
+
+
 def test_pickles_are_independent_of_modes() -> None:
     x = Value(2.0)
     y = x * 3.0
