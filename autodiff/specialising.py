@@ -1,6 +1,7 @@
 """Specialisations: the generated code for each structure of arguments, and how it learns new ways."""
 
 import builtins
+import gc
 import itertools
 import math
 import re
@@ -8,7 +9,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -60,6 +62,18 @@ def _is_watched_or_free() -> bool:
     """Say whether f itself must run, or there are no derivatives to be added to anything: inside no_grad()."""
     mode = _get_mode()
     return mode is not None and (mode.tracer is not None or mode.anomaly or not mode.recording)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector from going over a graph again and again while it grows: there is no garbage in it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _Cache:
@@ -210,6 +224,7 @@ class _Entry:
             self.seconds += time.perf_counter() - start
         return self.answer(record)
 
+    @_without_collector()
     def add(self, record: Trace, bound: dict[str, Any]) -> bool:
         """Add a way to the generated code; False if f has to run as it is."""
         constants = [x for _, x in leaves(list(bound.values())) if not is_number(x)]

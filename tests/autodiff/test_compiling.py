@@ -46,6 +46,7 @@ from autodiff import (
     value_and_grad,
     vjp,
 )
+from autodiff import specialising as specialising_module
 from autodiff import terms as terms_module
 from autodiff.trees import tree_map
 from tests import programs as random_programs
@@ -1790,6 +1791,31 @@ def test_threads_lose_no_gradient() -> None:
 
 
 # ---- size
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_the_collector_rests_while_code_is_made_and_is_left_as_it_was(
+    was_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = []
+    generate = specialising_module._Entry.generate
+
+    def watched(entry: Any) -> None:
+        states.append(gc.isenabled())
+        generate(entry)
+        if len(states) > 1:
+            raise MemoryError
+
+    monkeypatch.setattr(specialising_module._Entry, "generate", watched)
+    (gc.enable if was_on else gc.disable)()
+    try:
+        fast = compile(lambda x: x * x if x > 0.0 else -x)
+        assert fast(3.0) == 9.0
+        with pytest.raises(MemoryError):
+            fast(-3.0)
+        assert (states, gc.isenabled()) == ([False, False], was_on)
+    finally:
+        gc.enable()
 
 
 def _chain(n: int) -> Function:
