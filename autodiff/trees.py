@@ -19,6 +19,8 @@ def is_array(x: Any) -> bool:
 
 def children(tree: Any) -> list[tuple[str, Any]] | None:
     """List the entries of a container with the way to each, such as `[0]`; None for anything else."""
+    if type(tree) is float:  # most are: this saves looking at it in five ways
+        return None
     if isinstance(tree, dict):
         return [(f"[{key!r}]", item) for key, item in tree.items()]
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
