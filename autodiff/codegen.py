@@ -108,12 +108,13 @@ PRECEDENCE = {"Add": 10, "Sub": 10, "Mult": 20, "Div": 20, "FloorDiv": 20, "Mod"
 
 
 class Template(NamedTuple):
-    """How a source template prints: its precedence, what each argument's must be, and which arguments repeat."""
+    """How a source template prints: its precedence, what each argument's must be, and which it prints not just once."""
 
     text: str
     precedence: int
     needed: tuple[int, ...]
     repeats: tuple[bool, ...]
+    is_lazy: bool = False  # it may leave out an argument, or come back to it
 
 
 @cache
@@ -123,19 +124,31 @@ def template(text: str, arity: int) -> Template:
 
     names = [f"_{i}" for i in range(arity)]
     tree = ast.parse(text.format(*names), mode="eval").body
-    used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    repeats = tuple(used.count(name) > 1 for name in names)
-    inner = 0 if isinstance(tree, ast.Call) else 50
-    if isinstance(tree, ast.BinOp) and bare(text) == text:
+    nodes = list(ast.walk(tree))
+    used = [node.id for node in nodes if isinstance(node, ast.Name)]
+    repeats = tuple(used.count(name) != 1 for name in names)
+    is_lazy = any(
+        isinstance(node, ast.IfExp | ast.BoolOp | ast.Compare | ast.comprehension | ast.Lambda) for node in nodes
+    )
+    own, operands = ATOM, list[tuple[ast.AST, int]]()  # with what the precedence of each must be
+    if isinstance(tree, ast.Call):
+        operands = [(node, 0) for node in tree.args]
+    elif bare(text) != text:  # it stands in parentheses
+        pass
+    elif isinstance(tree, ast.BinOp) and type(tree.op).__name__ in PRECEDENCE:
         own = PRECEDENCE[type(tree.op).__name__]
         left, right = (own + 1, own) if isinstance(tree.op, ast.Pow) else (own, own + 1)
-        needs = {ast.unparse(tree.left): left, ast.unparse(tree.right): right}
-        return Template(text, own, tuple(needs.get(name, inner) for name in names), repeats)
-    if isinstance(tree, ast.UnaryOp) and not isinstance(tree.op, ast.Not) and bare(text) == text:
-        return Template(text, 30, (30,), repeats)
-    if isinstance(tree, ast.IfExp | ast.Compare | ast.BoolOp | ast.UnaryOp) and bare(text) == text:
-        return Template(text, 0, (inner,) * arity, repeats)
-    return Template(text, ATOM, (inner,) * arity, repeats)
+        operands = [(tree.left, left), (tree.right, right)]
+    elif isinstance(tree, ast.UnaryOp) and not isinstance(tree.op, ast.Not):
+        own, operands = 30, [(tree.operand, 30)]
+    elif isinstance(tree, ast.IfExp | ast.Compare | ast.BoolOp | ast.UnaryOp | ast.BinOp):
+        own = 0
+    found = [(node.id, needed) for node, needed in operands if isinstance(node, ast.Name)]
+    needs = {name: max([n for other, n in found if other == name], default=0) for name in names}
+    for name in names:
+        if used.count(name) != [other for other, _ in found].count(name):  # it stands deeper inside too
+            needs[name] = 50
+    return Template(text, own, tuple(needs.values()), repeats, is_lazy)
 
 
 def number(x: float) -> str:
@@ -247,7 +260,7 @@ class Printer:
         precedence = shape.precedence
         if shape.needed:
             printed = [a.within(needed) for a, needed in zip(args, shape.needed, strict=True)]
-            if shape.text == "{} ** {}":
+            if term.primitive is p.power and shape.text == "{} ** {}":  # not one that a user declared
                 printed[1] = str(int(term.args[1])) if abs(term.args[1]) < 1e15 else printed[1]
             text = shape.text.format(*printed)
         else:
@@ -285,9 +298,9 @@ class Printer:
         return user is None or not self._repeats(user, term, text)
 
     def _repeats(self, user: Term, term: Term, text: Text) -> bool:
-        """Say whether an operation prints an argument more than once, or one that may raise only on a condition."""
+        """Say whether an operation prints an argument not just once, or one that may raise only on a condition."""
         shape = self._shape(user)
-        if text.may_raise and " if " in shape.text:
+        if text.may_raise and shape.is_lazy:
             return True
         return True in shape.repeats and any(x is term and r for x, r in zip(user.args, shape.repeats, strict=True))
 
@@ -562,7 +575,7 @@ def readable_source(primitive: Primitive, source: str) -> str:
     """Give a source template, or a call by name where there is none, or none that can be read here."""
     if source and primitive.is_ours:
         return source
-    name = identifier(primitive.name)
+    name, source = identifier(primitive.name), source.strip()
     if source and primitive.arity is not None and _is_known(source, name):
         return source
     return f"{name}({', '.join(['{}'] * (primitive.arity or 1))})"
@@ -582,11 +595,21 @@ def _is_known(source: str, own: str) -> bool:
     """Say whether all names in a user's source mean the same here: where it was written they may mean anything."""
     import ast
 
-    if not source.isascii():  # Python folds some letters together
+    if not source.isascii() or "#" in source or "\n" in source:  # Python folds some letters together
         return False
-    names = {node.id for node in ast.walk(ast.parse(source.format(*["_"] * 9))) if isinstance(node, ast.Name)}
-    called = {name for name in _called(source) if name == own or hasattr(special, name) or hasattr(math, name)}
-    return all(name in called or name in ("_", "math") or hasattr(builtins, name) for name in names)
+    try:
+        tree = ast.parse(source.format(*["_"] * 9), mode="eval")
+    except (SyntaxError, ValueError, LookupError, AttributeError):  # it is no expression, or formats its arguments
+        return False
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - {"_", "math"}
+    called = {name for name in _called(source) if name == own or _is_pythons(name)}
+    return all(name in called or (hasattr(builtins, name) and name not in _called(source)) for name in names)
+
+
+def _is_pythons(name: str) -> bool:
+    """Say whether a function is one of Python's, and none of ours that has the same name."""
+    known = getattr(math, name, getattr(builtins, name, None))
+    return known is not None and getattr(special, name, known) is known
 
 
 def _function(primitive: Primitive, name: str) -> Any:

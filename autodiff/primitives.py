@@ -10,6 +10,7 @@ order come for free), and that graph prints as source. Nothing else in the packa
 # mypy: disable-error-code="has-type"
 # (A rule names primitives of later rows, whose types mypy has not inferred yet.)
 
+import keyword
 import math
 import numbers
 import operator
@@ -103,7 +104,7 @@ class Primitive:
         *derivatives: Rule,
         defaults: tuple[float, ...] = (),
     ) -> None:
-        if not name.isidentifier():
+        if not name.isidentifier() or keyword.iskeyword(name):
             raise ValueError(f"a primitive's name must be an identifier, not {name!r}")
         self.name = self.__name__ = name
         self.value = value

@@ -104,6 +104,16 @@ def test_the_right_operand_of_an_operator_binds_tighter(text: str) -> None:
     assert shape.needed == (shape.precedence, shape.precedence + 1)
 
 
+@pytest.mark.parametrize("text", ["{} | {}", "{} @ {}", "{} << {}"])
+def test_operators_that_are_not_for_floats_stand_in_parentheses(text: str) -> None:
+    assert template(text, 2)[1:3] == (0, (50, 50))
+
+
+@pytest.mark.parametrize("text", ["f({})", "f(-{})", "f({0}, {0} + 1)", "{}.f()", "f(key={})", "{}[0]", "-{}.f()"])
+def test_what_is_all_of_an_argument_needs_no_parentheses(text: str) -> None:
+    assert template(text, 1).needed == ((0,) if text == "f({})" else (50,))
+
+
 def test_a_template_says_which_arguments_it_repeats() -> None:
     assert template("{0} * {0}", 1).repeats == (True,)
     assert template("({1} if {0} else {2})", 3).repeats == (False, False, False)
@@ -386,6 +396,17 @@ OWN: dict[str, tuple[Callable[[float], float], str, Any]] = {
         lambda out, x: ad.where(x > 0.0, 1.0, 0.0),
     ),
     "picked": (lambda x: (x, 1.0)[x < 0], "({0}, 1.0)[{0} < 0]", lambda out, x: ad.where(x < 0.0, 0.0, 1.0)),
+    "decay": (lambda x: math.exp(-x), "exp(-{})", lambda out, x: -out),
+    "shifted": (lambda x: math.atan(x * 2.0 + 1.0), "math.atan({} * 2.0 + 1.0)", lambda out, x: 2.0 * ad.cos(out) ** 2),
+    "of_method": (lambda x: abs(x), "{}.__abs__()", lambda out, x: ad.sign(x)),
+    "of_ternary": (lambda x: abs(x), "abs({0} if {0} > 0.0 else -{0})", lambda out, x: ad.sign(x)),
+    "with_spaces": (lambda x: x * x, "  {0} * {0} ", lambda out, x: 2.0 * x),
+    "on_two_lines": (lambda x: x * x, "({0} *\n{0})", lambda out, x: 2.0 * x),
+    "on_a_line_of_its_own": (lambda x: x * x, "{0} * {0}\n", lambda out, x: 2.0 * x),
+    "with_a_comment": (lambda x: x + 1.0, "{} + 1.0  # one more", 1.0),
+    "with_a_format": (lambda x: x + 1.0, "{:.3f} + 1.0", 1.0),
+    "no_expression": (lambda x: x + 1.0, "return {} + 1.0", 1.0),
+    "of_ours": (lambda x: math.copysign(2.0, x), "2.0 * sign({})", 0.0),  # ours is 0 at 0
     "is_less": (lambda x: float(x < 1.0), "float({} < 1.0)", 0.0),
     "rounded_down": (lambda x: float(math.floor(x)), "float(math.floor({}))", 0.0),
     "radius": (lambda x: math.hypot(x, 1.0), "math.hypot({}, 1.0)", lambda out, x: x / out),
@@ -419,6 +440,44 @@ def test_primitives_of_the_users_own(name: str) -> None:
             fast = compile(f)
             for x in (0.3, -0.7, 2.0, 0.0):
                 assert outcome(fast, x) == outcome(f, x), (x, fast.source)
+
+
+TWO: dict[str, tuple[Callable[[float, float], float], str]] = {
+    "powered": (lambda x, y: x**y, "{} ** {}"),
+    "scaled": (lambda x, y: math.hypot(x * 2.0, y), "math.hypot({} * 2.0, {})"),
+    "negative": (lambda x, y: -(x * y), "-({} * {})"),
+    "sum_of_powers": (lambda x, y: x + abs(x) ** y, "{0} + {0}.__abs__() ** {1}"),
+    "first": (lambda x, y: x, "{0}"),
+    "both": (lambda x, y: x and y, "{} and {}"),
+    "between": (lambda x, y: float(0.5 < x < y), "float(0.5 < {} < {})"),
+    "repeated": (lambda x, y: math.fsum([y] * int(x)), "math.fsum([{1} for _ in range(int({0}))])"),
+}
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_primitives_of_two_numbers(name: str) -> None:
+    """Whatever a source does with its arguments, each is computed, once, and raises if it does in f."""
+    value, source = TWO[name]
+    own = Primitive(name, value, source, 1.0, 1.0)
+    uses: list[Callable[[Any, Any], Any]] = [
+        lambda x, y: own(x - y, y + 1.5),
+        lambda x, y: own(x, ad.log(y)),
+        lambda x, y: own(x, 0.5) * own(2.0, y),
+        lambda x, y: own(-2.0, y * y) - own(x, -1.0),
+        lambda x, y: own(own(x, y), x * 2.0) ** 2,
+    ]
+    for f in uses:
+        fast = compile(f)
+        for point in [(2.5, 1.5), (0.0, 2.0), (0.0, -1.0), (1.0, -1.0), (3.0, 0.5), (1.5, 3.0)] * 2:
+            expected = outcome(f, *point)
+            if "complex" not in expected:  # a power of a negative number: no value of a primitive may be that
+                assert outcome(fast, *point) == expected, (point, fast.source)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "lambda", "None", "if"])
+def test_a_primitive_has_a_name_that_a_function_may_have(name: str) -> None:
+    with pytest.raises(ValueError, match="must be an identifier"):
+        Primitive(name, lambda x: x, "", 1.0)
 
 
 def test_a_kernel_of_the_users_own() -> None:
