@@ -4,6 +4,7 @@ NumPy is never imported here: who passes an array has imported it.
 """
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -49,14 +50,16 @@ def builder(tree: Any) -> Callable[[list[Any]], Any]:
     >>> builder((1, 2))([3, 4])
     (3, 4)
     """
-    if isinstance(tree, dict):
+    if type(tree) is dict:
         return partial(_dict, tuple(tree))
+    if isinstance(tree, dict):
+        return partial(_dict_like, type(tree), _factory(tree), tuple(tree))
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return tree._make  # type: ignore[attr-defined, no-any-return]
     if isinstance(tree, list | tuple):
         return type(tree)
     if is_array(tree):
-        return partial(_array, tree.shape)
+        return partial(_array, tree.shape, tree.dtype)
     return partial(_dataclass, type(tree), [field.name for field in _fields(tree)])
 
 
@@ -71,13 +74,29 @@ def _dict(keys: tuple[Any, ...], items: list[Any]) -> dict[Any, Any]:
     return dict(zip(keys, items, strict=True))
 
 
+def _factory(tree: dict[Any, Any]) -> Any:
+    return tree.default_factory if isinstance(tree, defaultdict) else None
+
+
+def _dict_like(kind: Any, factory: Any, keys: tuple[Any, ...], items: list[Any]) -> Any:
+    """Make an OrderedDict, a defaultdict, a Counter, ... without its constructor, which may want anything."""
+    made = kind.__new__(kind)
+    if factory is not None:
+        made.default_factory = factory
+    for key, item in zip(keys, items, strict=True):  # update() of a Counter would add
+        made[key] = item
+    return made
+
+
 def _dataclass(kind: type, names: list[str], items: list[Any]) -> Any:
     return kind(**dict(zip(names, items, strict=True)))
 
 
-def _array(shape: tuple[int, ...], items: list[Any]) -> Any:
+def _array(shape: tuple[int, ...], dtype: Any, items: list[Any]) -> Any:
     """Make an array of numbers, or of objects (Values) where there is no way around."""
     numpy = sys.modules["numpy"]
+    if dtype.kind in "biu" and all(type(item) in (bool, int) for item in items):  # indices or a mask, not objects
+        return numpy.array(items, dtype=dtype).reshape(shape)
     if items and all(is_array(item) for item in items):
         return numpy.stack(items).reshape(shape + items[0].shape)
     if all(isinstance(item, float) for item in items):

@@ -1,6 +1,6 @@
 """Containers: what counts as one, and that taking apart and putting together are inverse."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -85,14 +85,60 @@ def test_tree_map_goes_through_several_trees_in_step(tree: Any) -> None:
     assert tree_map(lambda x, y: y - x, tree, doubled) == tree
 
 
-@pytest.mark.parametrize("tree", [[1.0], (1.0,), {"a": 1.0}, Pair(1.0, 2.0), Line(1.0, 2.0), OrderedDict(a=1.0)])
+class Attributes(dict[str, Any]):
+    """A dict whose entries are attributes too, and whose constructor wants something else."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__((word, float(len(word))) for word in words.split())
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+CONTAINERS = [
+    [1.0],
+    (1.0,),
+    {"a": 1.0},
+    Pair(1.0, 2.0),
+    Line(1.0, 2.0),
+    OrderedDict(a=1.0, b=2.0),
+    defaultdict(list, a=1.0),
+    Counter(a=1.0, b=2.0),  # type: ignore[arg-type]
+    Attributes("a bb"),
+]
+
+
+@pytest.mark.parametrize("tree", CONTAINERS)
 def test_containers_keep_their_type(tree: Any) -> None:
     entries = children(tree)
     assert entries is not None
     built = rebuild(tree, [item for _, item in entries])
     assert built == tree
+    assert type(built) is type(tree)
     assert isinstance(built, tuple) == isinstance(tree, tuple)
     assert hasattr(built, "_fields") == hasattr(tree, "_fields")
+
+
+def test_dicts_of_other_kinds_do_in_a_compiled_function_what_they_do() -> None:
+    def turned(d: Any) -> Any:
+        d = d.copy()
+        d.move_to_end("a")
+        return OrderedDict((key, 2.0 * x) for key, x in d.items())
+
+    examples: list[tuple[Any, Any]] = [
+        (turned, OrderedDict(a=1.0, b=2.0)),
+        (lambda d: d["a"] * len(d["b"]), defaultdict(list, a=1.0)),
+        (lambda d: d["a"] + d["missing"], Counter(a=1.5)),  # type: ignore[arg-type]
+        (lambda d: d.a * d.bb, Attributes("a bb")),
+    ]
+    for f, d in examples:
+        fast = compile(f)
+        for _ in range(3):
+            assert fast(d) == f(d.copy() if type(d) is not Attributes else d)
+            assert type(fast(d)) is type(f(d))
 
 
 @pytest.mark.parametrize("leaf", [1.0, 1, "text", None, 1j, Line, numpy.float64(1.0), {1.0}, range(2)])
@@ -108,6 +154,18 @@ def test_arrays_keep_their_shape_and_give_floats(shape: tuple[int, ...]) -> None
     assert is_array(doubled)
     assert doubled.dtype == float
     assert (doubled == 2.0 * array).all()
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint8", "bool"])
+def test_arrays_of_whole_numbers_and_truth_values_stay_what_they_are(kind: str) -> None:
+    """They are indices or masks, which an array of objects is not."""
+    chosen, x = numpy.array([1, 0, 1], dtype=kind), numpy.array([1.5, 2.5, 4.5])
+    assert tree_map(lambda i: i, chosen).dtype == chosen.dtype
+    assert tree_map(float, chosen).dtype == float
+    for f in (lambda x, chosen: x[chosen].sum(), lambda x, chosen: (x * ~chosen).sum()):
+        fast = compile(f)
+        for other in (chosen, chosen, numpy.array([0, 1, 1], dtype=kind)):
+            assert fast(x, other) == f(x, other)
 
 
 def test_an_array_of_anything_else_holds_objects() -> None:
