@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from autodiff.arguments import _is_plain, _parameters, _plain, _structure
+from autodiff.arguments import _is_plain, _parameters, _plain, _signature, _structure
 from autodiff.codegen import Printer, bare
 from autodiff.exporting import Exported, UnseenError, compute_part
 from autodiff.primitives import constant
@@ -60,7 +60,7 @@ class _Loop(_Entry):
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.one_example, self.is_mean = _batch(self.owner).one_example, _batch(self.owner).kind == "batch_mean"
         self.arrays = [type(column) if is_array(column) else None for column in args]
-        example = self.example(args, 0)
+        example = self.example(args)
         names = list(_parameters(self.one_example, example, {})[2])
         if any(name.startswith("*") for name in names) or len(names) != len(example):
             names = [f"x{i}" for i in range(len(example))]
@@ -68,17 +68,26 @@ class _Loop(_Entry):
         self.columns = [self.names.fresh(f"{name}s") for name in self.variables]
         self.parameters = self.passed = ", ".join(self.columns)
         self.layout.wrong = self.calling("other")
+        self.first_lines: list[str] = []
+        if any(_takes(self.one_example, len(example) + more) for more in (-1, 1)):
+            columns = self.names.fresh("columns")
+            self.parameters = f"*{columns}"
+            self.first_lines = [
+                f"if {self.names.builtin('len')}({columns}) != {len(example)}:",
+                f"    return {self.names.own('other')}(*{columns})",
+                f"{self.passed}{',' if len(example) == 1 else ''} = {columns}",
+            ]
         self.accumulators: dict[Value, str] = {}
         for name, item, kind in zip(self.variables, example, self.arrays, strict=True):
             self.layout.take_apart(name, item.tolist() if kind and is_array(item) else item)
         self.layout.check_numbers()
 
-    def example(self, columns: tuple[Any, ...], i: int) -> tuple[Any, ...]:
-        """Give one example, as f gets it."""
-        return tuple(tree_map(_plain, column[i]) for column in columns)
+    def example(self, columns: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Give the first example, as f gets it; columns may be anything with a length that can be looked through."""
+        return tuple(tree_map(_plain, x) for x in next(zip(*columns, strict=True)))
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
-        return self.learn_example(self.example(args, 0), *args)
+        return self.learn_example(self.example(args), *args)
 
     def learn_example(self, example: tuple[Any, ...], *columns: Any) -> Any:
         """Add the way that one example takes, and start again."""
@@ -112,7 +121,7 @@ class _Loop(_Entry):
         for column, kind in zip(self.columns, self.arrays, strict=True):
             if kind:
                 checks.append(f"{asked}({column}) is not {self.names.own('ndarray', kind)}")
-        return [f"if {' or '.join(checks)}:", f"    {self.layout.wrong}"]
+        return [*self.first_lines, f"if {' or '.join(checks)}:", f"    {self.layout.wrong}"]
 
     def body(self, printer: Printer) -> list[str]:
         printer.operations(self.builder.before_loop, "    ")
@@ -302,7 +311,7 @@ class _Spread(_LoopCache):
             entry = self.entries.get(key)
             if entry is None:
                 entry = self.kind(self.owner, key, args, kwargs)
-                entry.add_example(entry.example(args, 0))
+                entry.add_example(entry.example(args))
                 self.entries[key] = entry
         if not entry.as_it_is:
             self._usual = entry
@@ -312,6 +321,7 @@ class _Spread(_LoopCache):
 
     def _spread(self, entry: "_Part", args: tuple[Any, ...]) -> float:
         """Compute the parts and add them up."""
+        args = tuple(x if isinstance(x, list | tuple) or is_array(x) else list(x) for x in args)  # they are cut
         size = -(-len(args[0]) // self.batch.chunks)
         parts = [tuple(column[i : i + size] for column in args) for i in range(0, len(args[0]), size)]
         total, sums = 0.0, dict[Value, float]()
@@ -378,6 +388,17 @@ class _Job(NamedTuple):
     numbers: list[float]
     part: tuple[Any, ...]
     future: Any
+
+
+def _takes(f: Callable[..., Any], count: int) -> bool:
+    """Say whether f takes so many arguments."""
+    try:
+        _signature(f).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # a built-in function without a signature
+        return True
+    return True
 
 
 def _as_array(row: Any) -> Any:

@@ -20,6 +20,7 @@ import traceback
 import types
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -1264,6 +1265,45 @@ def test_batches_refuse_what_they_refuse_eagerly(columns: tuple[Any, ...]) -> No
     fast = compile(batch_mean(f))
     fast(*[[1.0, 2.0]] * (len(columns) or 1))
     assert outcome(fast, *columns) == outcome(batch_mean(f), *columns)
+
+
+COLUMNS: dict[str, Callable[[], Any]] = {
+    "values of a dict": lambda: {"a": 1.0, "b": 3.0}.values(),
+    "keys of a dict": lambda: {1.0: "a", 3.0: "b"}.keys(),
+    "a dict": lambda: {1.0: 5.0, 3.0: 7.0},
+    "a set": lambda: {1.0, 3.0},
+    "a queue": lambda: deque([1.0, 3.0]),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("batch", [batch_sum, batch_mean])
+def test_a_batch_in_whatever_can_be_looked_through(name: str, batch: Function) -> None:
+    make, w = COLUMNS[name], Value(2.0)
+    f = batch(lambda x, y: w * x * y)
+    with ThreadPoolExecutor(1) as pool:
+        for compiled in (compile(f), compile(batch(lambda x, y: w * x * y, executor=pool))):
+            for number in (2.0, 3.0):
+                right = f(make(), [number, 1.0])
+                assert compiled(make(), [number, 1.0]) == right.data
+                w.grad = 0.0
+                assert compiled.backward(make(), [number, 1.0]) == right.data
+                assert w.grad == right.data / 2.0
+
+
+@pytest.mark.parametrize(
+    "f", [lambda *xs: ad.sum(xs) * len(xs), lambda x, y=2.0: x * y, lambda x, y=2.0, *, z=3.0: x * y * z]
+)
+def test_batches_of_functions_of_more_or_fewer_arguments(f: Function) -> None:
+    batch = batch_sum(f)
+    for numbers in ([1, 2, 1, 2], [2, 1, 2, 1]):
+        fast = compile(batch)
+        for count in numbers:
+            columns = [[1.5, 2.5], [3.0, 4.0]][:count]
+            assert fast(*columns) == batch(*columns)
+            assert fast.backward(*columns) == batch(*columns)
+        with pytest.raises(TypeError, match="at least one sequence"):
+            fast()
 
 
 def test_examples_of_different_structure() -> None:
