@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable
 from functools import partial
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from autodiff.codegen import RESERVED, Names, identifier, literal
 from autodiff.terms import Term
 from autodiff.tracing import is_number
-from autodiff.trees import children, is_array, leaves
+from autodiff.trees import children, is_array, leaves, tree_map
 
 if TYPE_CHECKING:
     from inspect import Signature
@@ -175,9 +176,25 @@ def _plain(x: Any) -> Any:
     return x
 
 
-def _is_plain(tree: Any) -> bool:
-    """Say whether nothing in an argument has to be turned into something plain."""
-    return all(type(x) is type(_plain(x)) for _, x in leaves(tree))
+def _made_plain(tree: Any) -> Any:
+    """Turn the numbers among arguments into plain ones; the same object is given back where all are.
+
+    Quick for lists, tuples and dicts, since SciPy hands out NumPy's floats at every turn.
+    """
+    kind = type(tree)
+    if kind is float or kind is int:
+        return tree
+    if isinstance(tree, float):
+        return float(tree)
+    if kind is list or kind is tuple:
+        items = [x if type(x) is float else _made_plain(x) for x in tree]
+        return tree if all(map(is_, items, tree)) else kind(items)
+    if kind is dict:
+        items = [_made_plain(x) for x in tree.values()]
+        return tree if all(map(is_, items, tree.values())) else dict(zip(tree, items, strict=True))
+    if children(tree) is None:
+        return _plain(tree)
+    return tree if all(type(x) is type(_plain(x)) for _, x in leaves(tree)) else tree_map(_plain, tree)
 
 
 def _structure(tree: Any) -> Any:

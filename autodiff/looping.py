@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from autodiff.arguments import _is_plain, _parameters, _plain, _signature, _structure
+from autodiff.arguments import _made_plain, _parameters, _signature, _structure
 from autodiff.codegen import Printer, bare
 from autodiff.exporting import Exported, UnseenError, compute_part
 from autodiff.primitives import constant
@@ -36,7 +36,7 @@ class _LoopCache(_Cache):
     def route(self, sender: _Entry | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.kind.watched() or kwargs or not args or len({len(column) for column in args}) != 1 or not len(args[0]):
             return self.eager(self.owner, args, kwargs)
-        args = tree_map(_plain, args)
+        args = _made_plain(args)
         keys = {_structure(list(example)) for example in zip(*args, strict=True)}
         if any(isinstance(x, Value) for _, x in leaves(args)):
             return self.eager(self.owner, args, kwargs)
@@ -84,15 +84,16 @@ class _Loop(_Entry):
 
     def example(self, columns: tuple[Any, ...]) -> tuple[Any, ...]:
         """Give the first example, as f gets it; columns may be anything with a length that can be looked through."""
-        return tuple(tree_map(_plain, x) for x in next(zip(*columns, strict=True)))
+        return tuple(_made_plain(x) for x in next(zip(*columns, strict=True)))
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         return self.learn_example(self.example(args), *args)
 
     def learn_example(self, example: tuple[Any, ...], *columns: Any) -> Any:
         """Add the way that one example takes, and start again."""
-        if not _is_plain(columns):
-            return self.call(*tree_map(_plain, columns))
+        plain = _made_plain(columns)
+        if plain is not columns:
+            return self.call(*plain)
         return self.call(*columns) if self.add_example(example) else self.run_eagerly(*columns)
 
     def add_example(self, example: tuple[Any, ...]) -> bool:

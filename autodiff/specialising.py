@@ -19,10 +19,9 @@ from autodiff.arguments import (
     _defaults,
     _describe,
     _is_literal,
-    _is_plain,
     _Layout,
+    _made_plain,
     _parameters,
-    _plain,
     _structure,
     _with_defaults,
 )
@@ -98,7 +97,7 @@ class _Cache:
         args, kwargs = _with_defaults(self.owner.function, args, kwargs)
         if any(isinstance(x, Value) for _, x in leaves([args, kwargs])):
             return self.kind.eager(self.owner, args, kwargs)
-        args, kwargs = tree_map(_plain, args), tree_map(_plain, kwargs)
+        args, kwargs = _made_plain(args), _made_plain(kwargs)
         return self.find(_structure([args, kwargs]), sender, args, kwargs)
 
     def find(self, key: Any, sender: "_Entry | None", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -210,8 +209,9 @@ class _Entry:
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate a call that takes a way not seen before, and add that way to the generated code."""
-        if not _is_plain([args, kwargs]):  # one of NumPy's ints, say, is no int to the code
-            return self.call(*tree_map(_plain, args), **tree_map(_plain, kwargs))
+        plain, named = _made_plain(args), _made_plain(kwargs)
+        if plain is not args or named is not kwargs:  # one of NumPy's ints, say, is no int to the code
+            return self.call(*plain, **named)
         if _structure([args, kwargs]) != self.key:  # a container where there was a constant
             return self.elsewhere(*args, **kwargs)
         start = time.perf_counter()
@@ -249,7 +249,10 @@ class _Entry:
         return True
 
     def elsewhere(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a call with arguments of another structure."""
+        """Take a call with arguments that the code is not made for: with NumPy's numbers, or of another structure."""
+        plain, named = _made_plain(args), _made_plain(kwargs)
+        if plain is not args or named is not kwargs:
+            return self.call(*plain, **named)
         return self.cache.route(self, args, kwargs)
 
     @property

@@ -1034,6 +1034,39 @@ def test_numpy_numbers_are_floats() -> None:
         assert bits(found) == bits(a * b if a > b else a / b)
 
 
+def test_numpy_numbers_cost_little() -> None:
+    numpy = pytest.importorskip("numpy")
+    f = lambda x, point, rates, n=1: x * point[0] * rates["a"] ** n  # noqa: E731
+    fast = compile(value_and_grad(f, (0, 1, 2)))
+    floats = (0.5, [2.0, (3.0,)], {"a": 1.5}, 2)
+    expected = fast(*floats)
+    for args in (
+        (numpy.float64(0.5), *floats[1:]),
+        (0.5, [numpy.float64(2.0), (3.0,)], *floats[2:]),
+        (0.5, [2.0, (numpy.float32(3.0),)], *floats[2:]),
+        (*floats[:2], {"a": numpy.float64(1.5)}, 2),
+        (*floats[:3], numpy.int64(2)),
+    ):
+        assert bits(fast(*args)) == bits(expected)
+        assert _calls_of(lambda args=args: fast(*args)) < 100
+    assert bits(fast(*floats[:3], n=numpy.int64(2))) == bits(expected)
+    value, _ = fast(numpy.float64(0.5), [Value(2.0), (3.0,)], {"a": 1.5}, 2)
+    assert (type(value), value.data) == (Value, expected[0])
+
+
+def test_batches_of_numpy_numbers_cost_little() -> None:
+    numpy = pytest.importorskip("numpy")
+    w = Value(0.5)
+    fast = compile(batch_mean(lambda x, y: (w * x[0] - y) ** 2))
+    columns = [[1.0], [2.0], [4.0]], [1.0, 1.0, 3.0]
+    expected = fast.backward(*columns)
+    theirs = [[numpy.float64(x)] for [x] in columns[0]], list(numpy.array(columns[1]))
+    once = w.grad
+    assert fast.backward(*theirs) == expected
+    assert w.grad == 2.0 * once
+    assert _calls_of(lambda: fast.backward(*theirs)) < 100
+
+
 def test_numpy_arrays_go_in_and_out() -> None:
     numpy = pytest.importorskip("numpy")
     x = numpy.array([0.5, 1.5, 2.5])
