@@ -100,7 +100,7 @@ class _Loop(_Entry):
         """Add the way that one example takes; False if f has to run as it is."""
         start = time.perf_counter()
         with self.lock:
-            if self.as_it_is or self.builder.ways >= self.owner.max_ways:
+            if self.as_it_is or self.is_full():
                 return False
             rows = tuple(_as_array(x) if kind else x for x, kind in zip(example, self.arrays, strict=True))
             added = self.add(self.trace(rows, {}), dict(enumerate(rows)))  # type: ignore[arg-type]

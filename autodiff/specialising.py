@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ from autodiff.value import Value, _get_mode, _mode_with, _node
 __all__ = ["Specialisation"]
 
 Owner = Any  # a `Compiled`; its module comes after this one
+LARGE = 2_000  # operations: to print them all again for one more way takes about 30 milliseconds
+LONGEST_REST = 16  # calls: to trace one of so many costs about as much as to run them all
 CALLED = ("other", "learn", "careful", "itself")  # what the generated code calls
 _serial = itertools.count(1)
 
@@ -73,6 +76,14 @@ def _without_collector() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _calls_inside() -> int:
+    """Count the calls from the caller up to the one from outside, for a warning that is about that."""
+    frame, count = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] in ("autodiff", "nn", "chainrule"):
+        frame, count = frame.f_back, count + 1
+    return count
 
 
 class _Cache:
@@ -153,6 +164,11 @@ class _Entry:
         self.as_it_is = ""  # why f runs eagerly for these arguments, if it does
         self.likes: dict[Any, Any] = {}  # what makes containers like those in the results
         self.builder = Builder(self.layout.numbers, in_loop=self.in_loop)
+        self.came_once: set[int] = set()  # ways of a large function that have no code
+        self.rest = self.resting = (
+            0  # calls on new ways that are not traced: after the next that came once; from now on
+        )
+        self.has_warned = False
         self.prepare(args, kwargs)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -216,19 +232,65 @@ class _Entry:
             return self.elsewhere(*args, **kwargs)
         start = time.perf_counter()
         with self.lock:
-            if self.as_it_is or self.builder.ways >= self.owner.max_ways:
+            if self.as_it_is or self.is_full() or self.is_resting():
                 return self.run_eagerly(*args, **kwargs)
             record = self.trace(args, kwargs)
-            if not self.add(record, self.bound(args, kwargs)):
+            bound = self.bound(args, kwargs)
+            if self.is_worth_code(record, bound) and not self.add(record, bound):
                 return self.run_eagerly(*args, **kwargs)
             self.seconds += time.perf_counter() - start
         return self.answer(record)
 
+    def is_full(self) -> bool:
+        """Say whether there is room for no more ways."""
+        if self.builder.ways < self.owner.max_ways:
+            return False
+        self.warn(f"has {self.builder.ways} ways, as many as max_ways allows")
+        return True
+
+    def is_resting(self) -> bool:
+        """Say whether new ways are left alone for some calls, since so many came but once."""
+        self.resting -= 1
+        return self.resting >= 0
+
+    def is_worth_code(self, record: Trace, bound: dict[str, Any]) -> bool:
+        """Say whether to print code for a way: of a large function, with code already, for one that has come before.
+
+        A new way at every call would have all others printed again each time. Where none comes twice, fewer and fewer
+        are traced at all.
+        """
+        if self.builder.serial <= LARGE:
+            return True
+        way = hash(
+            (
+                *map(outcome_key, self.constants(bound)),
+                *[(i, q.kind, outcome_key(q.outcome)) for i, q in record.questions],
+            )
+        )
+        if way in self.came_once:
+            self.rest = 0
+            return True
+        self.came_once.add(way)
+        self.resting, self.rest = self.rest, min(2 * self.rest + 1, LONGEST_REST)
+        if self.resting == LONGEST_REST:
+            self.warn(f"has {self.builder.serial:,} operations and takes a new way at almost every call")
+        return False
+
+    def warn(self, what: str) -> None:
+        """Tell, once, that calls are slow, and what to do about it."""
+        if not self.has_warned:
+            self.has_warned = True
+            warnings.warn(
+                f"compiled {self.name} {what}: calls on new ways run uncompiled. Whole numbers among the arguments are "
+                "a way for each, unless written as floats; autodiff.where, maximum and clip are none",
+                RuntimeWarning,
+                stacklevel=_calls_inside(),
+            )
+
     @_without_collector()
     def add(self, record: Trace, bound: dict[str, Any]) -> bool:
         """Add a way to the generated code; False if f has to run as it is."""
-        constants = [x for _, x in leaves(list(bound.values())) if not is_number(x)]
-        tests = [(Ask("is", (term,)), x) for term, x in zip(self.layout.constants, constants, strict=True)]
+        tests = [(Ask("is", (term,)), x) for term, x in zip(self.layout.constants, self.constants(bound), strict=True)]
         try:
             self.builder.add(record, tests)
         except NotDeterministicError:
@@ -247,6 +309,11 @@ class _Entry:
             return False
         self.generate()
         return True
+
+    @staticmethod
+    def constants(bound: dict[str, Any]) -> list[Any]:
+        """List what among the arguments is a constant of a way."""
+        return [x for _, x in leaves(list(bound.values())) if not is_number(x)]
 
     def elsewhere(self, *args: Any, **kwargs: Any) -> Any:
         """Take a call with arguments that the code is not made for: with NumPy's numbers, or of another structure."""
@@ -322,12 +389,12 @@ class _Entry:
         filename = f"<chainrule {next(_serial)}: {name}>"
         called = (self.elsewhere, self.learner(), self.careful, self.run_eagerly)
         namespace = self.names.objects() | dict(zip(map(self.names.own, CALLED), called, strict=True))
+        namespace["__name__"] = "chainrule"  # the module, as warnings and `help` see it
         exec(builtins.compile(source, filename, "exec"), namespace)
         linecache.cache.pop(self.files.get(name, ""), None)
         self.files[name] = filename
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         function: Callable[..., Any] = namespace[name]
-        function.__module__ = "chainrule"
         if not self.in_loop:
             function.__defaults__, function.__kwdefaults__ = _defaults(self.owner.function)
         return function

@@ -775,6 +775,7 @@ def run(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run many programs and say how many were wrong."""
+    warnings.filterwarnings("ignore", "compiled .* calls on new ways run uncompiled", RuntimeWarning)
     parser = argparse.ArgumentParser(prog="python -m tests.programs", description=__doc__)
     parser.add_argument("--count", type=int, default=1000, help="how many programs")
     parser.add_argument("--seed", type=int, default=0, help="the number of the first")

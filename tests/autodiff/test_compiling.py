@@ -355,11 +355,60 @@ def test_past_the_limit_new_ways_run_as_they_are() -> None:
         return x * int(x)
 
     fast = compile(f, max_ways=3)
-    for x in (0.5, 1.5, 2.5, 3.5, 4.5, 0.5, 3.5):
+    for x in (0.5, 1.5, 2.5):
         assert fast(x) == x * int(x)
+    with pytest.warns(RuntimeWarning, match="f has 3 ways, as many as max_ways allows: .* run uncompiled") as told:
+        assert fast(3.5) == 10.5
+    assert [warning.filename for warning in told] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is told once
+        for x in (4.5, 0.5, 3.5):
+            assert fast(x) == x * int(x)
     (report,) = fast.specialisations
     assert report.ways == 3
     assert calls[3:] == [3.5, 4.5, 3.5]  # not 0.5, whose way is known
+
+
+def test_a_batch_past_the_limit_says_so_too() -> None:
+    w = Value(0.5)
+    fast = compile(batch_sum(lambda x, n: w * x * n), max_ways=2)
+    assert [fast.backward([1.0, 2.0], [n, n]) for n in range(2)] == [0.0, 1.5]
+    with pytest.warns(RuntimeWarning, match="has 2 ways, .* unless written as floats") as told:
+        assert fast.backward([1.0, 2.0], [2, 2]) == 3.0
+    assert [warning.filename for warning in told] == [__file__]
+    assert fast.backward([1.0, 2.0], [1, 3]) == 3.5
+
+
+def _with_branches(count: int) -> Function:
+    """Make a function of so many numbers that takes one of two branches for each."""
+    return lambda xs: ad.sum([ad.sin(x) * x if x > 0.0 else ad.cos(x) + x for x in xs[:count]])
+
+
+def test_a_large_function_that_never_comes_the_same_way_again_is_printed_once() -> None:
+    f, rng = _with_branches(1_000), random.Random(1)
+    fast = compile(value_and_grad(f))
+
+    def calls() -> None:
+        for _ in range(60):
+            xs = [rng.uniform(-1.0, 1.0) for _ in range(1_000)]
+            assert bits(fast(xs)) == bits(value_and_grad(f)(xs))
+
+    with pytest.warns(RuntimeWarning, match=r"has \d,\d+ operations and takes a new way at almost every call") as told:
+        calls()
+    assert [warning.filename for warning in told] == [__file__]
+    assert fast.specialisations[0].ways == 1
+
+
+def test_a_large_function_has_code_for_what_comes_again() -> None:
+    f, rng = _with_branches(1_000), random.Random(2)
+    fast = compile(f)
+    usual = [[rng.uniform(-1.0, 1.0) for _ in range(1_000)] for _ in range(3)]
+    for _ in range(3):
+        for xs in usual:
+            assert fast(xs) == f(xs)
+    assert fast.specialisations[0].ways == 3
+    calls = [_calls_of(lambda xs=xs: fast(xs)) for xs in usual]
+    assert max(calls) < 2_100  # sines and cosines: f itself does not run
 
 
 def test_a_function_that_asks_something_else_each_time_runs_as_it_is() -> None:
