@@ -38,6 +38,7 @@ from autodiff.value import Value
 __all__ = ["Vectorised"]
 
 CHUNK = 4096  # numbers that go through all operations together: they stay in the processor's cache
+AROUND = r"[vd]\d+|way_\d+|split|unseen"  # what the generated code calls its own
 TRIES = 100  # points on which f may raise before one is traced
 
 # How primitives print for arrays where that differs from how they print for floats.
@@ -354,7 +355,7 @@ class _ArrayPrinter:
             return source
         if primitive not in self.own:
             shown = head
-            while shown in {*self.names, *self.functions_known, *self.taken}:
+            while shown in {*self.names, *self.functions_known, *self.taken} or re.fullmatch(AROUND, shown):
                 shown += "_"
             self.own[primitive] = shown
             self.names[shown] = _one_by_one(primitive.value, self.np)

@@ -479,6 +479,21 @@ def test_a_primitive_of_ones_own_is_called_for_each_number() -> None:
     assert {1.0, 2.0, 3.0} <= set(calls)
 
 
+@pytest.mark.parametrize(
+    "name", ["v1", "d1", "way_1", "way_2", "split", "unseen", "x", "f", "sin", "where", "nan", "inf"]
+)
+def test_a_primitive_with_the_name_of_anything_around_it(name: str) -> None:
+    own = Primitive(name, lambda x: x * x * x, "", lambda out, x: 3.0 * x * x)
+
+    def f(x: Any) -> Any:
+        y = ad.sin(x) * own(x)
+        return own(y + 1.0) if y > 0.1 else -own(y) * nan if y > inf else ad.where(x, y, own(x))
+
+    for g in (f, grad(f)):
+        found = compile(g, backend="numpy")(np.array([0.5, -0.5, 1.5, 0.0]))
+        assert found == pytest.approx([g(0.5), g(-0.5), g(1.5), g(0.0)], rel=1e-12)
+
+
 def test_the_source_is_straight_line() -> None:
     fast = compile(value_and_grad(wave, argnums=(0, 1)), backend="numpy")
     fast(np.zeros(2), np.zeros(2))
