@@ -169,6 +169,8 @@ class Compiled:
         entries = [entry for cache in (self._forward, self._backward) for entry in cache.entries.values()]
         if not entries:
             raise RuntimeError(f"{self.__name__} has no code yet, to be {done}: call it once first")
+        # Code with a constant takes a container there for an unknown one; with a container it passes on a constant.
+        entries.sort(key=lambda entry: -_containers(entry.key))
         return [entry.export(done) for entry in entries]
 
     def __copy__(self) -> "Compiled":
@@ -202,3 +204,10 @@ class Compiled:
                     f"something {CHANGED}"
                 )
         return found
+
+
+def _containers(structure: Any) -> int:
+    """Count the containers in the structure of arguments."""
+    if not isinstance(structure, tuple):
+        return 0
+    return any(isinstance(part, type) for part in structure[:1]) + sum(map(_containers, structure))

@@ -1599,6 +1599,24 @@ def test_a_saved_function_takes_every_structure_that_was_seen(tmp_path: Path) ->
         saved.function(1.0)
 
 
+def test_a_saved_function_takes_containers_where_it_took_constants_first(tmp_path: Path) -> None:
+    fast = compile(lambda x, how: [x, how])
+    calls: list[tuple[Any, ...]] = [
+        (1.0, 2),
+        (1.0, "a"),
+        (1.0, (1, "b")),
+        (1.0, None),
+        (1.0, ((3,), "c")),
+        (1.0, [2.0]),
+    ]
+    right = [fast(*call) for call in calls]
+    fast.save(tmp_path / "saved.py")
+    for copied in (runpy.run_path(str(tmp_path / "saved.py"))["function"], pickle.loads(pickle.dumps(fast))):
+        assert [copied(*call) for call in calls] == right
+        with pytest.raises(LookupError):
+            copied(1.0, "z")
+
+
 def test_a_saved_function_does_not_guess_what_it_has_not_seen(tmp_path: Path) -> None:
     fast = compile(lambda x: x * 2.0 if x > 0.0 else -x)
     fast(1.0)
