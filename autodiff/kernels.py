@@ -105,10 +105,12 @@ def softmax_cross_entropy(logits: Iterable[Any], target: Any) -> Any:
     if hasattr(target, "__len__") and not isinstance(target, str):
         _check_lengths("softmax_cross_entropy", xs, tuple(target))
         return -dot(target, log_softmax(xs))
-    index = constant(target, "the target class")
-    if index not in range(len(xs)):
+    if not hasattr(target, "apply_primitive"):  # a Value is compared by its number: a branch, for the compiler
+        target = constant(target, "the target class")
+    index = next((i for i in range(len(xs)) if target == i), None)
+    if index is None:
         raise ValueError(f"the target class must be 0 to {len(xs) - 1} for {len(xs)} logits, not {target!r}")
-    return p.cross_entropy(index, *xs)
+    return p.cross_entropy(float(index), *xs)
 
 
 def sinc(x: Any) -> Any:

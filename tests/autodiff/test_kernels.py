@@ -163,6 +163,22 @@ def test_cross_entropy_is_differentiable_by_the_target_distribution() -> None:
     assert [t.grad for t in target] == pytest.approx([-x for x in ad.log_softmax([1.0, 3.0])])
 
 
+def test_the_class_may_be_an_argument_of_the_function() -> None:
+    """As a float it is one: then it is a Value in a transform, and in what is being compiled."""
+
+    def loss(a: Any, b: Any, target: Any) -> Any:
+        return ad.softmax_cross_entropy([a, b], target)
+
+    fast = ad.compile(loss)
+    for target in (0.0, 1.0, 0.0):
+        want = loss(0.5, 2.0, target)
+        assert want == loss(Value(0.5), 2.0, Value(target)).data == fast(0.5, 2.0, target)
+        assert grad(loss, 2)(0.5, 2.0, target) == 0.0
+    for f in (loss, fast):
+        with pytest.raises(ValueError, match="must be 0 to 1 for 2 logits"):
+            f(0.5, 2.0, 2.0)
+
+
 def test_large_logits_keep_their_digits() -> None:
     x = values([1000.0, 900.0])
     loss = ad.softmax_cross_entropy(x, 0)
@@ -194,7 +210,7 @@ def test_sinc_is_numpys() -> None:
         (lambda: ad.softmax_cross_entropy([1.0, 2.0], 0.5), ValueError, "must be 0 to 1 for 2 logits, not 0.5"),
         (lambda: ad.softmax_cross_entropy([1.0, 2.0], [1.0]), ValueError, "one length, not 2 and 1"),
         (lambda: ad.softmax_cross_entropy([1.0, 2.0], None), TypeError, "the target class must be a number"),
-        (lambda: ad.softmax_cross_entropy([1.0, 2.0], Value(1.0)), TypeError, "the target class must be a number"),
+        (lambda: ad.softmax_cross_entropy([1.0, 2.0], Value(0.5)), ValueError, "0 to 1 for 2 logits, not Value"),
         (lambda: ad.sum([1.0, "2"]), TypeError, r"argument 2 of sum\(\) must be a number or a Value, not str '2'"),
         (lambda: ad.sum([Value(1.0), None]), TypeError, r"argument 2 of sum\(\) must be a number or a Value"),
         (lambda: ad.sum(3.0), TypeError, r"sum\(\) takes a sequence of numbers, such as \[x, y\], not 3\.0"),

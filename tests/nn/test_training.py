@@ -114,6 +114,18 @@ def test_class_indices_from_numpy():
     assert next(training).loss > 0.0
 
 
+def test_class_indices_that_are_floats_give_the_same_floats():
+    """As a table of numbers holds them, classes beside inputs."""
+    rows, species, _ = nn.iris()
+    trained = []
+    for targets, compiled in ((species, True), (species, False), (list(map(float, species)), True)):
+        net = MLP(4, [3], rng=Random(0))
+        options = {"loss": nn.softmax_cross_entropy, "optimiser": SGD(net.parameters(), 0.01), "compiled": compiled}
+        history = fit(net, rows[::10], targets[::10], epochs=2, metrics={"right": nn.accuracy}, **options).run()
+        trained.append((history, floats(net)))
+    assert trained[0] == trained[1] == trained[2]
+
+
 def test_any_function_of_values_is_a_model():
     w = Value(0.0)
     fit(lambda x: w * x[0], *LINE, loss=squared_error, optimiser=SGD([w], 0.02), epochs=30).run()
