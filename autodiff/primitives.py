@@ -43,13 +43,22 @@ def constant(x: Any, what: str = "an argument", kinds: str = "a number or a Valu
     >>> constant(2)
     2.0
     """
-    if isinstance(x, numbers.Real):
+    if isinstance(x, numbers.Real) or is_truth(x):
         return float(x)
     if getattr(x, "shape", ()) != ():
         raise TypeError(
             f"{what} is an array, and must be {kinds}: NumPy's functions take arrays of Values, entry by entry"
         )
     raise TypeError(f"{what} must be {kinds}, not {type(x).__name__} {shortened(x)}")
+
+
+def is_truth(x: Any) -> bool:
+    """Say whether x is a truth value: Python's, or NumPy's, which is no number of Python's and no bool.
+
+    >>> is_truth(2.0 > 1.0), is_truth(1.0)
+    (True, False)
+    """
+    return isinstance(x, bool) or (type(x).__module__ == "numpy" and type(x).__name__ in ("bool", "bool_"))
 
 
 def shortened(x: Any, width: int = 60) -> str:

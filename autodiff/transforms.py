@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff.backprop import arrange, pull, push, sweep, toposort
-from autodiff.primitives import Custom, constant, shortened
+from autodiff.primitives import Custom, constant, is_truth, shortened
 from autodiff.trees import children, leaves, leaves_like, unflatten
 from autodiff.value import Value, _accumulating, _get_mode, _is_traced, _mode_with, _node, _serial
 
@@ -59,7 +59,7 @@ class _Record:
         if isinstance(x, Value):
             self.nested = True
             node: Value = p.identity(x)
-        elif isinstance(x, bool):
+        elif type(x) is not float and is_truth(x):
             raise TypeError(f"{where} is {x}: a truth value has no derivative; pass it as another argument")
         else:
             node = _node(p.literal, constant(x, where), (), ())
@@ -167,7 +167,10 @@ def _positions(f: Callable[..., Any], args: Sequence[Any], argnums: tuple[int, .
                 f"{_name(f)} was called with {len(args)} positional arguments: there is no argument {i} to "
                 "differentiate by (those given by name are not counted)"
             )
-    return [i % len(args) for i in argnums]
+    positions = [i % len(args) for i in argnums]
+    if len(set(positions)) < len(positions):
+        raise ValueError(f"argnums={shortened(argnums)} lists an argument of {_name(f)} twice: list each once")
+    return positions
 
 
 def _name(f: Any) -> str:
@@ -329,7 +332,7 @@ def _captured(created: dict[Value, bool], inputs: list[Value]) -> list[Value]:
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """Save memory: keep only the result of f, and evaluate f again when its derivative is asked for.
 
-    f takes numbers (or containers of them) and returns one number.
+    f takes numbers (or containers of them) and returns one number. Arguments given by name go to f as they are.
 
     >>> x = Value(2.0)
     >>> y = checkpoint(lambda x: x.exp() * x)(x)
@@ -337,15 +340,16 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> x.grad, len(y.parents)
     (22.16716829679195, 1)
     """
+    _check_function(f, 0, "checkpoint")
 
     @wraps(f)
-    def checkpointed(*args: Any) -> Any:
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
         named = [(f"argument {i}{way}", x) for i, arg in enumerate(args) for way, x in leaves(arg)]
         flat = [x if isinstance(x, Value) else constant(x, name) for name, x in named]
         inputs = [p.identity(x) if isinstance(x, Value) else x for x in flat]
         created: dict[Value, bool] = {}
         with _mode_with(recording=True, log=created):
-            result = f(*unflatten(list(args), inputs))
+            result = f(*unflatten(list(args), inputs), **kwargs)
         if not isinstance(result, Value):
             return result
         if result not in created:
@@ -353,7 +357,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         outside = _captured(created, [x for x in inputs if isinstance(x, Value)])
 
         def again(*values: Any) -> Any:
-            return f(*unflatten(list(args), values))
+            return f(*unflatten(list(args), values), **kwargs)
 
         def derivatives(out: Any, *values: Any) -> list[Any]:
             given, around = list(values[: len(flat)]), list(values[len(flat) :])

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from autodiff import primitives as p
 from autodiff.backprop import arrange, sweep, toposort
 from autodiff.kernels import affine
-from autodiff.primitives import Primitive, constant
+from autodiff.primitives import Primitive, constant, is_truth
 from autodiff.special import weighted_sum
 
 __all__ = ["Value", "affine_layer", "anomaly_detection", "descend", "no_grad"]
@@ -704,7 +704,7 @@ def _checked(data: Any) -> float:
     """Convert the data of a leaf; what is not a real number is refused."""
     if isinstance(data, Value):
         raise TypeError("Value(v) of a Value would drop its graph: use v itself, or v.detach() for a leaf of its own")
-    if isinstance(data, bool):
+    if is_truth(data):
         raise TypeError(f"data must be a number, not {data}: write Value(float(condition)) if that is meant")
     return constant(data, "data", "a number")
 

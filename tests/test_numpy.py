@@ -204,6 +204,19 @@ def test_indexing_stacking_and_einsum_keep_the_values() -> None:
     assert np.array_equal(data(np.outer(a[0], a[1])), [[3.0, 4.0], [6.0, 8.0]])
 
 
+def test_truths_of_numpy_are_truths() -> None:
+    """A comparison of NumPy's numbers gives one: functions of floats take the entries of an array, too."""
+
+    def root(x: Any) -> Any:
+        return ad.where(x > 0.0, ad.sqrt(abs(x)), 0.0)
+
+    for f in (root, compile(root)):
+        assert [f(x) for x in np.array([4.0, -1.0, 9.0])] == [2.0, 0.0, 3.0]
+    limit = np.array([1.0, 5.0])
+    assert grad(lambda x: ad.where(limit[0] > 3.0, x, 2.0 * x))(1.0) == 2.0
+    assert ad.sum([Value(1.0), limit[1] > 3.0]).data == ad.affine([2.0], [np.True_], 0.0) == 2.0
+
+
 def test_adding_in_place_makes_new_values() -> None:
     a = values([1.0, 2.0])
     before = list(a)

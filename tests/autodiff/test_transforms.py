@@ -472,6 +472,22 @@ def test_checkpoint_of_several_arguments_and_containers() -> None:
     assert grad(checkpoint(f), (0, 1))({"a": 2.0, "b": 3.0}, 5.0) == ({"a": 15.0, "b": 10.0}, 6.0)
 
 
+def test_checkpoint_with_arguments_by_name() -> None:
+    def f(x: Any, w: Any, power: int = 1) -> Any:
+        return w * x**power
+
+    for power in (2, 3):
+        x, w = Value(2.0), Value(5.0)
+        y = checkpoint(f)(x, w=w, power=power)
+        y.backward()
+        assert (y.data, x.grad, w.grad) == (5.0 * 2.0**power, 5.0 * power * 2.0 ** (power - 1), 2.0**power)
+        assert len(y.parents) == 2
+        for mode in (grad, lambda f: ad.compile(grad(f))):
+            assert mode(grad(lambda x, power=power: checkpoint(f)(x, w=x, power=power)))(2.0) == pytest.approx(
+                (power + 1) * power * 2.0 ** (power - 1), rel=1e-15
+            )
+
+
 def test_checkpoint_without_dependence_is_plain() -> None:
     assert checkpoint(lambda x: x * 2.0)(3.0) == 6.0
     assert type(checkpoint(lambda x: x * 2.0)(3.0)) is float
@@ -713,6 +729,7 @@ def test_an_error_in_one_example_leaves_the_grads_alone() -> None:
         (lambda: grad(lambda x: "text")(1.0), TypeError, "the result of the function must be a number .* not str"),
         (lambda: grad(lambda x: 1j)(1.0), TypeError, "not complex"),
         (lambda: grad(lambda x: x)(True), TypeError, "argument 0 is True: a truth value has no derivative"),
+        (lambda: grad(lambda x: x)(numpy.True_), TypeError, r"argument 0 is True: a truth value has no derivative"),
         (lambda: grad(lambda x: x)("1"), TypeError, "argument 0 must be a number or a Value, not str '1'"),
         (lambda: grad(lambda x: x)(None), TypeError, "argument 0 must be a number or a Value, not NoneType"),
         (lambda: grad(lambda x: x[0])([1.0, 1j]), TypeError, r"argument 0\[1\] must be a number .* not complex"),
@@ -731,6 +748,17 @@ def test_an_error_in_one_example_leaves_the_grads_alone() -> None:
         (lambda: hvp([1.0]), TypeError, r"hvp\(\) takes a function"),
         (lambda: batch_mean([1.0]), TypeError, r"batch_mean\(\) takes a function of one example, not \[1\.0\]"),
         (lambda: grad(lambda x: x, 2.0), TypeError, r"such as 0 or \(0, 1\), not 2\.0: the arguments themselves"),
+        (
+            lambda: grad(lambda x, y: x * y, (0, 0))(2.0, 3.0),
+            ValueError,
+            r"argnums=\(0, 0\) lists an argument .* twice",
+        ),
+        (
+            lambda: jacobian(lambda x, y: x * y, (1, -1))(2.0, 3.0),
+            ValueError,
+            r"lists an argument of <lambda>\(\) twice",
+        ),
+        (lambda: checkpoint(3.0), TypeError, r"checkpoint\(\) takes a function, not 3\.0"),
         (lambda: grad(lambda x: x, "x"), TypeError, "argnums are positions of arguments"),
         (lambda: grad(lambda x: x)(x=1.0), TypeError, "those given by name are not counted"),
         (lambda: jvp(lambda x: x, 1.0, 1.0), TypeError, r"write primals=\(1\.0,\)"),

@@ -315,6 +315,7 @@ def test_numbers_become_floats(data: Any) -> None:
     ("data", "words"),
     [
         (True, r"not True: write Value\(float\(condition\)\)"),
+        (numpy.True_, r"not True: write Value\(float\(condition\)\)"),
         (1j, "not complex 1j"),
         ("1", "not str '1'"),
         (None, "not NoneType None"),
