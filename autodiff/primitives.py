@@ -118,8 +118,9 @@ class Primitive:
         self.name = self.__name__ = name
         self.value = value
         self.source = source
-        self.derivatives = derivatives
-        self.float_rules = tuple(map(_on_floats, derivatives))
+        what, kinds = f"a local derivative of {name}", "a number or a function"
+        self.derivatives = tuple([rule if callable(rule) else constant(rule, what, kinds) for rule in derivatives])
+        self.float_rules = tuple(map(_on_floats, self.derivatives))
         self.defaults = defaults
         self.arity: int | None = len(derivatives)
         known = re.search(r"^ *(Return .*)$", value.__doc__ or "", flags=re.MULTILINE)
@@ -144,7 +145,18 @@ class Primitive:
         (-4.0,)
         """
         rules = self.derivatives if wanted is None else [self.derivatives[i] for i in wanted]
-        return tuple([rule(out, *args) if callable(rule) else rule for rule in rules])
+        found = tuple([rule(out, *args) if callable(rule) else rule for rule in rules])
+        self._check_returns(found)
+        return found
+
+    def _check_returns(self, found: Sequence[Any]) -> None:
+        for local in found:
+            if local is None:
+                raise self.no_return()
+
+    def no_return(self) -> TypeError:
+        """Return the error for a local derivative that is None; taken for 0, it would be lost without a word."""
+        return TypeError(f"a local derivative of {self.name} is None: is a return missing?")
 
     def __call__(self, *args: Any) -> Any:
         """Apply to floats, giving a float, or to Values, giving a Value.
@@ -238,8 +250,9 @@ class Kernel(Primitive):
         >>> total.locals(3.0, (1.0, 2.0))
         (1.0, 1.0)
         """
-        found = tuple(self._all_derivatives(out, *args))
+        found = self._listed(self._all_derivatives(out, *args))
         self._check_length(found, args)
+        self._check_returns(found)
         return found if wanted is None else tuple(found[i] for i in wanted)
 
     def float_locals(self, out: float, args: tuple[float, ...]) -> Sequence[float]:
@@ -249,8 +262,17 @@ class Kernel(Primitive):
         [1.0, 1.0]
         """
         found: Sequence[float] = self._all_on_floats(out, *args)
-        self._check_length(found, args)
+        try:
+            self._check_length(found, args)
+        except TypeError:  # a generator has no length, and None is none
+            found = self._listed(found)
+            self._check_length(found, args)
         return found
+
+    def _listed(self, found: Any) -> tuple[Any, ...]:
+        if found is None:
+            raise self.no_return()
+        return tuple(found)
 
     def _check_length(self, found: Sequence[Any], args: tuple[Any, ...]) -> None:
         if len(found) != len(args):

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import operator
 import pickle
 from collections.abc import Callable, Iterator
 from math import inf, isnan, nan
@@ -479,6 +480,50 @@ def test_a_declared_kernel_works_to_second_order() -> None:
     assert all(row == pytest.approx(expected, rel=1e-14, abs=0.0) for row, expected in zip(found, want, strict=True))
 
 
+def test_a_constant_derivative_may_be_a_whole_number() -> None:
+    triple = Primitive("triple", lambda x: 3.0 * x, "3.0 * {}", 3)
+    x = Value(2.0)
+    triple(x).backward()
+    assert x.grad == grad(triple)(2.0) == compile(grad(triple))(2.0) == jvp(triple, (2.0,), (1.0,))[1] == 3.0
+    with pytest.raises(TypeError, match="a local derivative of wrong must be a number or a function, not str 'x'"):
+        Primitive("wrong", math.sin, "", "x")
+
+
+def test_a_kernel_may_give_its_derivatives_one_by_one() -> None:
+    total = Kernel("total", lambda *xs: 2.0 * sum(xs), "", lambda out, *xs: (2.0 for _ in xs))
+    x, y = Value(1.0), Value(2.0)
+    total(x, y, 3.0).backward()
+    assert (x.grad, y.grad) == (2.0, 2.0) == grad(total, (0, 1))(1.0, 2.0)
+
+
+def returns_nothing(*args: Any) -> Any:
+    """Compute a derivative, and forget to return it."""
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        Primitive("lost", lambda x: x * x, "", returns_nothing),
+        lambda x: Primitive("lost", operator.mul, "", returns_nothing, 1.0)(x, Value(1.0)),
+        lambda x: Primitive("lost", operator.mul, "", 1.0, returns_nothing)(2.0, x),
+        lambda x: Primitive("lost", lambda x, y, z: x, "", returns_nothing, 0.0, 0.0)(x, 1.0, 1.0),
+        lambda x: Kernel("lost", lambda *xs: sum(xs), "", returns_nothing)(x, 1.0),
+        lambda x: Kernel("lost", lambda *xs: sum(xs), "", lambda out, *xs: [None] * len(xs))(x, 1.0),
+    ],
+)
+def test_a_derivative_that_is_not_returned_is_not_taken_for_0(f: Callable[[Any], Any]) -> None:
+    for differentiate in (
+        lambda: f(Value(1.5)).backward(),
+        lambda: grad(f)(1.5),
+        lambda: grad(grad(f))(1.5),
+        lambda: jvp(f, (1.5,), (1.0,)),
+        lambda: compile(grad(f))(1.5),
+        lambda: f(Value(1.5)).local_derivatives(),
+    ):
+        with pytest.raises(TypeError, match=r"a local derivative of lost is None: is a return missing\?"):
+            differentiate()
+
+
 def test_a_declared_primitive_appears_in_errors() -> None:
     root = Primitive("my_root", math.sqrt, "sqrt({})", lambda out, x: 0.5 / out)
     with pytest.raises(ValueError, match=r"^my_root\(x = -1\.0\): "):
@@ -522,12 +567,15 @@ def exact(number: Any) -> Any:
 
 @pytest.mark.parametrize("make", [lambda f: f, lambda f: twice(compile(f))], ids=["eager", "compiled"])
 def test_extremes_that_were_wrong_once(make: Any) -> None:
-    """Signs at -0.0, overflow on the way, zeros that no multiple of pi hits, tiny gamma."""
+    """Signs at -0.0, overflow on the way, zeros that no multiple of pi hits, tiny gamma, subnormal arguments."""
     slope, bend = make(grad(ad.sqrt)), make(grad(grad(ad.sqrt)))
     assert (slope(-0.0), slope(0.0), bend(-0.0), bend(0.0)) == (math.inf, math.inf, -math.inf, -math.inf)
     assert make(grad(lambda x: ad.sqrt(-x)))(0.0) == -math.inf
     assert make(grad(ad.remainder, 1))(1.7e308, 1e308) == -2.0
     assert make(grad(ad.fmod, 1))(-1.7e308, 1e308) == 1.0
+    for x in (2.2250738585e-313, -2.2250738585e-313, 7e-320):
+        odd = [make(lambda t, n=order: ad.primitives.sinc_order(n, t))(x) for order in (1.0, 3.0, 5.0)]
+        assert odd == [float(mp.pi ** (n + 1) * mp.mpf(x) / c) for n, c in ((1, -3), (3, 5), (5, -7))]
     with mp.workdps(60):
         for order, x in [(4, -10.5), (4, -20.5), (2, -300.5), (2, -1000000.5), (4, -100000.5), (3, -7.5)]:
             z = 1 - mp.mpf(x) if order % 2 == 0 else mp.mpf(x)  # the same half way between poles; mpmath takes seconds
