@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable
 from math import isfinite
 from typing import Any
 
-from autodiff.primitives import chain
+from autodiff.primitives import chain, shortened
 
 __all__ = ["toposort"]
 
@@ -28,6 +28,9 @@ def toposort(*roots: Node, stop: Iterable[Node] = ()) -> list[Node]:
     >>> [node.data for node in toposort(y + x)]
     [2.0, 4.0, 6.0]
     """
+    for root in roots:
+        if not hasattr(root, "_primitive"):
+            raise TypeError(f"toposort() takes Values, one after the other, not {shortened(root)}")
     leaves, interior = arrange(*roots, stop=stop)
     return [*dict.fromkeys(leaves), *interior]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autodiff.codegen import same
 from autodiff.compiling import compile
 from autodiff.primitives import constant
-from autodiff.transforms import jacobian, jvp
+from autodiff.transforms import _number, jacobian, jvp
 from autodiff.trees import leaves, unflatten
 from autodiff.value import Value
 
@@ -43,7 +43,7 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2, tolerance: fl
     point = [constant(x, name) for name, (_, x) in zip(names, leaves(list(args)), strict=True)]
 
     def flat(*xs: Any) -> list[Any]:
-        return [y for _, y in leaves(f(*unflatten(list(args), xs)))]
+        return [_number(y, way) for way, y in leaves(f(*unflatten(list(args), xs)))]
 
     _check_values(flat, point)
     for k in range(order):

@@ -247,7 +247,7 @@ def _method(primitive: Primitive) -> Callable[..., "Value"]:
         return result
 
     method: Callable[..., Value] = unary if primitive.arity == 1 else general
-    method.__name__ = primitive.name
+    method.__name__, method.__qualname__ = primitive.name, f"Value.{primitive.name}"
     method.__doc__ = primitive.__doc__
     return method
 
@@ -662,6 +662,8 @@ def affine_layer(W: Iterable[Iterable[Any]], x: Iterable[Any], b: Iterable[Any])
     [Value(data=11.5, grad=0.0), Value(data=12.0, grad=0.0)]
     """
     rows, x, b = [tuple(row) for row in W], tuple(x), tuple(b)
+    if len(rows) != len(b):
+        raise ValueError(f"affine_layer() needs a bias for each row of weights: {len(rows)} rows, {len(b)} biases")
     try:
         numbers = [arg if type(arg) is float else arg._data for arg in x]
         weights = [[arg._data for arg in row] for row in rows]

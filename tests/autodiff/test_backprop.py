@@ -47,6 +47,12 @@ def test_nothing_before_a_stop_is_listed() -> None:
     assert toposort(y, stop=[y])[0] is y
 
 
+@pytest.mark.parametrize("root", [3.0, None, [Value(1.0)]])
+def test_only_values_have_an_order(root: Any) -> None:
+    with pytest.raises(TypeError, match=r"toposort\(\) takes Values, one after the other, not "):
+        toposort(root)
+
+
 def test_the_rule_of_a_constant_argument_is_not_asked() -> None:
     three = Primitive("three", lambda x, y, z: x * y * z, "", 2.0, 3.0, lambda out, x, y, z: ad.log(z))
     x = Value(1.0)

@@ -141,6 +141,8 @@ def test_the_reference_is_far_better_than_the_tolerance() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(TypeError, match="argument 0"):
         check_grads(ad.sin, "x")
+    with pytest.raises(TypeError, match=r"the function returned None: is a return missing\?"):
+        check_grads(lambda x: None, 1.0)
 
 
 @pytest.mark.parametrize(("source", "shown"), [("{0} * {0}", "4.0"), ("{0} ** 3 + 1.0", "9.0")])

@@ -340,6 +340,11 @@ def test_bad_arguments_are_named(arguments: tuple[Any, ...], words: str) -> None
     assert words in str(caught.value)
 
 
+def test_methods_are_called_by_their_names_in_errors() -> None:
+    with pytest.raises(TypeError, match=r"Value\.exp\(\) takes 1 positional argument but 2 were given"):
+        Value(1.0).exp(2.0)  # type: ignore[call-arg]
+
+
 def test_an_argument_beside_a_value_is_checked_too() -> None:
     with pytest.raises(TypeError, match=r"argument 2 of maximum\(\) must be a number or a Value, not str"):
         ad.maximum(Value(1.0), "2")
