@@ -54,7 +54,7 @@ def find_activation(choice: str | Activation) -> Activation:
     """
     if callable(choice):
         return choice
-    if choice in ACTIVATIONS:
-        return ACTIVATIONS[choice]
+    if str(choice) in ACTIVATIONS:  # a list, say, cannot be looked up as it is
+        return ACTIVATIONS[str(choice)]
     known = ", ".join(ACTIVATIONS)
     raise ValueError(f"unknown activation {choice!r}: write a function of one Value, or one of {known}")

@@ -123,8 +123,8 @@ def find_initialiser(choice: str | Initialiser) -> Initialiser:
         "xavier_uniform": xavier_uniform,
         "he_uniform": he_uniform,
     }
-    if choice in known:
-        return known[choice]
+    if str(choice) in known:  # a list, say, cannot be looked up as it is
+        return known[str(choice)]
     raise ValueError(f"unknown initialiser {choice!r}: write one of {', '.join(known)}, or nn.initialisers.normal(0.1)")
 
 

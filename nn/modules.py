@@ -14,7 +14,7 @@ from typing import Any
 import autodiff
 from autodiff import Value
 from nn.activations import Activation, find_activation, linear
-from nn.checks import below_1, count
+from nn.checks import below_1, check_state, count, number
 from nn.initialisers import Initialiser, find_initialiser, generator
 
 __all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "Sequential", "evaluating", "masks_from"]
@@ -67,7 +67,7 @@ class Module:
         >>> Sequential(Layer(2, 1), Dropout(0.5)).modules()[-1]
         Dropout(0.5)
         """
-        return list(_Contents(self).modules)
+        return [module for module, _ in _Contents(self).modules]
 
     def named_modules(self) -> Iterator[tuple[str, "Module"]]:
         """Yield (dotted name, module) for this module, whose name is empty, and all modules inside it.
@@ -75,7 +75,7 @@ class Module:
         >>> [name for name, module in Sequential(Layer(2, 1), Dropout(0.5)).named_modules()]
         ['', 'layers.0', 'layers.0.neurons.0', 'layers.1']
         """
-        return ((name, module) for module, name in _Contents(self).modules.items())
+        return ((name, module) for module, name in _Contents(self).modules)
 
     def zero_grad(self) -> None:
         """Set every parameter's gradient to 0; `backward()` adds to what it finds.
@@ -129,14 +129,13 @@ class Module:
         ...
         ValueError: the state does not fit this Neuron: it lacks b; it has an unexpected bias
         """
+        check_state(state)
         named = dict(self.named_parameters())
         if problems := _other_sizes(state, named) or _other_names(state, named):
             raise ValueError(f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}")
-        for name, number in state.items():
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                raise TypeError(f"the state's {name} must be a number, not {number!r}")
-        for name, parameter in named.items():
-            parameter.data = float(state[name])
+        numbers = [number(f"the state's {name}", state[name]) for name in named]
+        for parameter, x in zip(named.values(), numbers, strict=True):
+            parameter.data = x
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.parameters())} parameters)"
@@ -253,7 +252,7 @@ class MLP(Module):
             raise TypeError(f"sizes must be a list, as in MLP({n_in}, [4]), not {sizes!r}")
         if not len(sizes):
             raise ValueError("an MLP needs at least one layer: write MLP(2, [1]) for a single output")
-        kinds = [activation] * (len(sizes) - 1) + [output]
+        kinds = [find_activation(activation)] * (len(sizes) - 1) + [find_activation(output)]
         self.layers = [
             Layer(n_in, n_out, kind, initialiser=initialiser, bias=bias, rng=rng)
             for (n_in, n_out), kind in zip(pairwise([n_in, *sizes]), kinds, strict=True)
@@ -328,7 +327,11 @@ class Dropout(Module):
         if source is None:
             _refuse_to_draw_once(self)
         mask = (source or Dropout.draw)(self, len(row))
-        kept = [item * factor for item, factor in zip(row, mask, strict=True)]
+        try:
+            kept = [item * factor for item, factor in zip(row, mask, strict=True)]
+        except TypeError:
+            _refuse(self, row, len(row))
+            raise
         return kept if _is_row(x) else kept[0]
 
     def draw(self, width: int) -> list[float]:
@@ -472,7 +475,7 @@ class _Contents:
 
     def __init__(self, root: Module) -> None:
         self.parameters: dict[Value, tuple[str, Any]] = {}  # where each was met: the owner's name, and key or index
-        self.modules: dict[Module, str] = {}  # with their dotted names
+        self.modules: list[tuple[Module, str]] = []  # with their dotted names
         # The containers met stay alive here: the id of a row cut out of an array could otherwise come again.
         self._seen: dict[int, Any] = {}
         self._open("", root)
@@ -491,7 +494,7 @@ class _Contents:
         self._seen[id(container)] = container
         owner = f"{name}." if name else ""
         if isinstance(container, Module):
-            self.modules[container] = name
+            self.modules.append((container, name))
             self._walk(owner, vars(container).items())
         elif isinstance(container, dict):
             self._walk(owner, container.items())

@@ -10,7 +10,7 @@ from typing import Any
 
 import autodiff
 from autodiff import Value
-from nn.checks import above_0, at_least, below_1
+from nn.checks import above_0, at_least, below_1, check_state, number
 from nn.schedules import Schedule
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimiser", "RMSprop", "clip_grad_norm", "clip_grad_value"]
@@ -83,14 +83,16 @@ class Optimiser:
         ...
         ValueError: the state does not fit this SGD: it has velocity of 0 parameters, not 1
         """
+        check_state(state)
         mine, whose = {"steps"} | self.slots.keys(), f"the state does not fit this {type(self).__name__}"
         if state.keys() != mine:
             raise ValueError(f"{whose}: it has {sorted(state)}, not {sorted(mine)}")
         for name, slot in self.slots.items():
             if len(state[name]) != len(slot):
                 raise ValueError(f"{whose}: it has {name} of {len(state[name])} parameters, not {len(slot)}")
-        self.steps = int(state["steps"])
-        self.slots = {name: [float(entry) for entry in state[name]] for name in self.slots}
+        steps = int(number("the state's steps", state["steps"]))
+        self.slots = {name: [number(f"the state's {name}", x) for x in state[name]] for name in self.slots}
+        self.steps = steps
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.parameters)} parameters, rate={self.rate:g}, steps={self.steps})"
@@ -202,6 +204,8 @@ class Adam(Optimiser):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        if not hasattr(betas, "__len__") or len(betas) != 2:
+            raise TypeError(f"betas must be two numbers, such as (0.9, 0.999), not {betas!r}")
         below_1(**{f"betas[{i}]": beta for i, beta in enumerate(betas)})
         above_0(eps=eps)
         at_least(0, weight_decay=weight_decay)

@@ -109,11 +109,15 @@ def _replace(path: "Path", text: str) -> None:
     except OSError as error:
         error.filename = str(path)  # nobody asked for the other one
         raise
-    with file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # the content must be on the disk before the name leads to it
-    part.replace(path)
+    try:
+        with file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # the content must be on the disk before the name leads to it
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     if os.name == "posix":  # elsewhere a folder cannot be opened
         folder = os.open(path.parent, os.O_RDONLY)
         try:

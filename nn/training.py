@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import autodiff
 from autodiff import Value
-from nn.checks import above_0, at_least, count
+from nn.checks import above_0, at_least, check_state, count
 from nn.failures import Suspects
 from nn.history import Epoch, History
 from nn.initialisers import generator
@@ -101,12 +101,15 @@ def fit(
     held_out = None
     if validation is not None:
         held_out = _examples("validation inputs", validation[0], "validation targets", validation[1])
-    counts = {"epochs": epochs, "batch_size": batch_size, "checkpoint_every": checkpoint_every, "chunks": chunks}
+    counts = {"epochs": epochs, "checkpoint_every": checkpoint_every, "chunks": chunks}
+    if batch_size is not None:
+        counts["batch_size"] = batch_size
     for name, number in counts.items():
-        if number is not None:
-            count(name, number)
-    at_least(1, patience=patience)
-    above_0(clip_norm=clip_norm)
+        count(name, number)
+    if patience is not None:
+        at_least(1, patience=patience)
+    if clip_norm is not None:
+        above_0(clip_norm=clip_norm)
     generator(rng)  # a wrong kind of generator is an error here
     if patience is not None and held_out is None:
         raise ValueError("patience waits for a better validation loss: give validation=(inputs, targets)")
@@ -131,7 +134,7 @@ def fit(
     )
     if executor is not None and not settings.compiled:
         raise ValueError("executor= sends compiled code to its workers: it needs a model and a fit() that are compiled")
-    training = Training(model, optimiser, examples, held_out, settings, list(callbacks))
+    training = Training(model, optimiser, examples, held_out, settings, _checked_callbacks(callbacks))
     if path is not None and resume and os.path.exists(path):  # noqa: PTH110  (pathlib is slow to import)
         training.resume(path)
     return training
@@ -416,6 +419,7 @@ class Training:
         >>> [record.epoch for record in again]
         [2, 3]
         """
+        check_state(state)
         if "setting" not in state:
             raise ValueError("this is not the state of a training: a model's or an optimiser's?")
         theirs, mine = state["setting"], self._setting()
@@ -667,6 +671,21 @@ def _check_kinds(model: Any, loss: Any, optimiser: Any, penalty: Any, validation
         raise TypeError(f"validation must be a pair (inputs, targets), not {_short(validation)}")
     if not (metrics is None or isinstance(metrics, Mapping)):
         raise TypeError('metrics must have names: write metrics={"accuracy": nn.accuracy}')
+    for name, metric in (metrics or {}).items():
+        if not callable(metric):
+            raise TypeError(f"the metric {name!r} must be a function of a prediction and a target, not {metric!r}")
+        if name in Epoch._fields:
+            raise ValueError(f"a metric cannot be called {name!r}: that is something else in each record")
+
+
+def _checked_callbacks(callbacks: Any) -> list[Callback]:
+    if callable(callbacks) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of functions of a record, such as [f], not {callbacks!r}")
+    functions = list(callbacks)
+    for function in functions:
+        if not callable(function):
+            raise TypeError(f"callbacks must be functions of a record, not {function!r}")
+    return functions
 
 
 def _checked_path(checkpoint: str | os.PathLike[str] | None, resume: bool) -> str | None:

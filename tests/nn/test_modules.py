@@ -2,6 +2,7 @@ import copy
 import json
 import pickle
 import re
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -65,6 +66,26 @@ def test_many_rows_of_an_array_are_all_walked():
             self.W = np.array([[Value(float(i + j)) for j in range(3)] for i in range(200)], dtype=object)
 
     assert len(Wide().parameters()) == 600
+
+
+def test_modules_that_compare_equal_or_have_no_hash_are_modules():
+    """Dataclasses are both."""
+
+    @dataclass
+    class Line(Module):
+        slope: Value
+        drop: Dropout
+
+    lines = Sequential(Line(Value(1.0), Dropout(0.5)), Line(Value(1.0), Dropout(0.5)))
+    assert [name for name, _ in lines.named_parameters()] == ["layers.0.slope", "layers.1.slope"]
+    assert [name for name, _ in lines.named_modules()] == [
+        "",
+        "layers.0",
+        "layers.0.drop",
+        "layers.1",
+        "layers.1.drop",
+    ]
+    assert not any(module.training for module in lines.eval().modules())
 
 
 def test_names_of_a_network():
@@ -254,6 +275,9 @@ def test_sequential_checks_its_layers_at_once(layers, message):
         (lambda: MLP(3, 4), TypeError, r"sizes must be a list, as in MLP\(3, \[4\]\), not 4"),
         (lambda: MLP(3, "41"), TypeError, "sizes must be a list"),
         (lambda: MLP(2, []), ValueError, "at least one layer"),
+        (lambda: MLP(2, [1], activation="relo"), ValueError, "unknown activation 'relo'"),
+        (lambda: Layer(2, 1, ["relu"]), ValueError, r"unknown activation \['relu'\]"),
+        (lambda: Layer(2, 1, initialiser=["he"]), ValueError, r"unknown initialiser \['he'\]"),
         (lambda: Neuron(2, bias=True), TypeError, "True"),
     ],
 )
@@ -289,6 +313,26 @@ def test_a_state_that_does_not_fit_changes_nothing():
         with pytest.raises(TypeError, match=r"layers\.1\.neurons\.0\.b must be a number"):
             net.load_state_dict({**dict.fromkeys(before, 9.0), "layers.1.neurons.0.b": wrong})
     assert net.state_dict() == before
+
+
+def test_a_number_too_large_for_a_float_changes_nothing():
+    net = MLP(2, [3, 1], rng=Random(0))
+    before = net.state_dict()
+    with pytest.raises(OverflowError):
+        net.load_state_dict({**dict.fromkeys(before, 9.0), "layers.1.neurons.0.b": 10**400})
+    assert net.state_dict() == before
+
+
+def test_a_state_may_hold_numbers_of_numpy():
+    net, other = MLP(2, [3, 1], rng=Random(0)), MLP(2, [3, 1])
+    other.load_state_dict({name: np.float32(x) for name, x in net.state_dict().items()})
+    assert other.state_dict() == {name: float(np.float32(x)) for name, x in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("state", ["net.json", [1.0], None])
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(TypeError, match=r"what state_dict returned, not .*: a file is read by nn\.load\(thing, path\)"):
+        MLP(2, [1]).load_state_dict(state)
 
 
 def test_colliding_names_are_refused():
@@ -375,6 +419,17 @@ def test_modules_have_names():
 def test_dropout_refuses_what_is_no_probability(p):
     with pytest.raises(ValueError, match="p must be at least 0 and below 1"):
         Dropout(p)
+
+
+@pytest.mark.parametrize("p", [None, "0.5"])
+def test_dropout_refuses_what_is_no_number(p):
+    with pytest.raises(TypeError, match=f"p must be a number, not {p!r}"):
+        Dropout(p)
+
+
+def test_dropout_takes_one_example_at_a_time():
+    with pytest.raises(ValueError, match=r"takes 2 inputs, but was given 2 rows: one example at a time"):
+        Dropout(0.5)([[1.0, 2.0], [3.0, 4.0]])
 
 
 def test_dropout_refuses_a_wrong_generator_at_once():

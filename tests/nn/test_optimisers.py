@@ -136,6 +136,40 @@ def test_settings_that_cannot_work_are_named_at_once(kind, settings, message):
         kind([Value(1.0)], **settings)
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (SGD, {"learning_rate": "0.1"}, "learning_rate must be a number, not '0.1'"),
+        (SGD, {"learning_rate": None}, "learning_rate must be a number, not None"),
+        (SGD, {"learning_rate": Value(0.1)}, "learning_rate must be a number, not Value(data=0.1, grad=0.0)"),
+        (SGD, {"learning_rate": 0.1, "momentum": None}, "momentum must be a number, not None"),
+        (RMSprop, {"alpha": None}, "alpha must be a number, not None"),
+        (Adam, {"eps": None}, "eps must be a number, not None"),
+        (Adam, {"betas": (0.9, None)}, "betas[1] must be a number, not None"),
+        (Adam, {"betas": 0.9}, "betas must be two numbers, such as (0.9, 0.999), not 0.9"),
+        (AdamW, {"betas": (0.9,)}, "betas must be two numbers, such as (0.9, 0.999), not (0.9,)"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_named_at_once(kind, settings, message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        kind([Value(1.0)], **settings)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"steps": 5, "velocity": ["a"]}, "the state's velocity must be a number, not 'a'"),
+        ({"steps": "5", "velocity": [1.0]}, "the state's steps must be a number, not '5'"),
+        ("sgd.json", r"what state_dict returned, not 'sgd.json': a file is read by nn\.load"),
+    ],
+)
+def test_a_state_that_is_none_changes_nothing(state, message):
+    optimiser = SGD([Value(1.0)], 0.1, momentum=0.9)
+    with pytest.raises(TypeError, match=message):
+        optimiser.load_state_dict(state)
+    assert optimiser.state_dict() == {"steps": 0, "velocity": [0.0]}
+
+
 def test_repr():
     assert repr(Adam(MLP(2, [1]).parameters(), 0.01)) == "Adam(3 parameters, rate=0.01, steps=0)"
 

@@ -123,6 +123,7 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path, monkeypatch, brok
     with pytest.raises(OSError, match="disk full"):
         save(MLP(2, [3, 1], rng=Random(5)), path)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_content_is_on_the_disk_before_the_name_leads_to_it(tmp_path, monkeypatch):

@@ -437,6 +437,12 @@ def test_a_loss_without_a_graph_is_noticed():
         ([[1.0]], [1.0], {"validation": ([[1.0]],)}, TypeError, r"validation must be a pair \(inputs, targets\)"),
         ([[1.0]], [1.0], {"validation": 0.2}, TypeError, r"validation must be a pair .*, not 0\.2"),
         ([[1.0]], [1.0], {"metrics": [nn.accuracy]}, TypeError, r'write metrics=\{"accuracy": nn\.accuracy\}'),
+        ([[1.0]], [1.0], {"metrics": {"right": 1.0}}, TypeError, r"the metric 'right' must be a function .*, not 1\.0"),
+        ([[1.0]], [1.0], {"metrics": {"loss": squared_error}}, ValueError, "a metric cannot be called 'loss'"),
+        ([[1.0]], [1.0], {"epochs": None}, TypeError, "epochs must be a whole number, not None"),
+        ([[1.0]], [1.0], {"clip_norm": "1"}, TypeError, "clip_norm must be a number, not '1'"),
+        ([[1.0]], [1.0], {"callbacks": print}, TypeError, r"must be a list of functions of a record, such as \[f\]"),
+        ([[1.0]], [1.0], {"callbacks": [1.0]}, TypeError, r"callbacks must be functions of a record, not 1\.0"),
     ],
 )
 def test_wrong_arguments_are_named_at_once(inputs, targets, options, error, message):
