@@ -106,4 +106,8 @@ def _deviation(column: Sequence[float], mean: float) -> float:
     """Return the standard deviation; 1 for a constant column, whose rounding errors are not to be blown up."""
     if min(column) == max(column):
         return 1.0
-    return math.sqrt(math.fsum((x - mean) ** 2 for x in column) / len(column))
+    differences = [x - mean for x in column]
+    exponent = math.frexp(max(map(abs, differences)))[1]
+    shift = exponent if abs(exponent) > 400 else 0  # squares would leave the range of floats: scale by a power of 2
+    variance = math.fsum(math.ldexp(x, -shift) ** 2 for x in differences) / len(column)
+    return math.ldexp(math.sqrt(variance), shift)

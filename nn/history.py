@@ -1,6 +1,7 @@
 """What a training leaves behind: one record per epoch, and the table and the plot of them."""
 
 from collections.abc import Mapping
+from math import inf, isnan
 from typing import Any, NamedTuple
 
 __all__ = ["Epoch", "History", "new_figure"]
@@ -62,7 +63,7 @@ class History(list[Epoch]):
     @property
     def best(self) -> Epoch:
         """The record with the lowest validation loss, or with the lowest loss if nothing was validated."""
-        return min(self, key=lambda record: record.loss if record.validation_loss is None else record.validation_loss)
+        return min(self, key=_rank)
 
     def rows(self) -> list[dict[str, float]]:
         """Return one dict per epoch, with the same names in each.
@@ -110,6 +111,12 @@ class History(list[Epoch]):
 
     def __repr__(self) -> str:
         return f"<History: {len(self)} epochs, loss {self[-1].loss:.5g}>" if self else "<History: no epochs>"
+
+
+def _rank(record: Epoch) -> float:
+    """Return what the best record has least of; nan, which is not below anything, is worst."""
+    loss = record.loss if record.validation_loss is None else record.validation_loss
+    return inf if isnan(loss) else loss
 
 
 def new_figure(width: float, height: float) -> Any:

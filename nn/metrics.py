@@ -70,6 +70,6 @@ def as_class(score: Any) -> int:
     if not hasattr(score, "__len__"):
         if isinstance(score, Value | float):
             raise TypeError(f"{score!r} is no class: for one output, write int(score > 0) for the scores")
-        return operator.index(score)
+        return operator.index(score.item() if hasattr(score, "item") else score)  # NumPy's truth values are no numbers
     numbers = [as_number(entry) for entry in score]
     return numbers.index(max(numbers))

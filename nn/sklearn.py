@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 import autodiff
 from nn.activations import Activation, find_activation
+from nn.checks import count
 from nn.history import Epoch
 from nn.losses import Loss, binary_cross_entropy_with_logits, half_squared_error, l2_penalty, softmax_cross_entropy
 from nn.modules import MLP
@@ -82,7 +83,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         self.network_ = MLP(
             self.n_features_in_,
             [*hidden, n_out],
-            find_activation(OTHER_NAMES.get(self.activation, self.activation)),  # type: ignore[arg-type]
+            find_activation(OTHER_NAMES.get(str(self.activation), self.activation)),
             initialiser="xavier_uniform",
             rng=self._rng,
         )
@@ -106,7 +107,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
                 indices, test_size=self.validation_fraction, stratify=strata, random_state=self._rng.randrange(2**31)
             )
             held_out = X[others].tolist(), [targets[i] for i in others]
-        size = min(self.batch_size, len(indices))
+        size = min(count("batch_size", self.batch_size), len(indices))
         penalty = _decay(self.alpha / size) if self.alpha else None
         watch = _Watch(self.tol, self.n_iter_no_change, lambda: penalty(self.network_).data if penalty else 0.0)
         training = fit(

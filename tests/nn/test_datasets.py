@@ -91,6 +91,14 @@ def test_standardiser_leaves_a_constant_column_small():
     assert abs(scale([0.1, 1.0])[0]) < 1e-15
 
 
+@pytest.mark.parametrize("size", [1e-320, 1e-200, 1e200, 1e307])
+def test_standardiser_of_tiny_and_huge_numbers(size):
+    """Their squares are no floats."""
+    scale = Standardiser([[-size], [size], [-size], [size]])
+    assert scale.deviations == [size]
+    assert scale([size]) == [1.0]
+
+
 def test_standardiser_refuses_nonsense():
     with pytest.raises(ValueError, match="no rows"):
         Standardiser([])

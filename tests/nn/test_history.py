@@ -1,3 +1,4 @@
+import math
 import sys
 
 import pytest
@@ -33,6 +34,7 @@ def test_nothing_yet():
 def test_the_best_is_by_validation_where_there_is_one():
     assert History(RECORDS).best.epoch == 7
     assert History([Epoch(1, 0.5), Epoch(2, 0.25), Epoch(3, 0.75)]).best.epoch == 2
+    assert History([Epoch(1, 0.5, math.nan), Epoch(2, 0.5, 2.0), Epoch(3, 0.5, 1.0)]).best.epoch == 3
 
 
 def test_it_is_a_list():

@@ -1,5 +1,6 @@
 from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,7 @@ def test_confusion_matrix_has_the_truth_in_rows():
     scores = [[Value(0.1), Value(0.9), Value(0.0)], (3.0, 1.0, 2.0), 2, 2]
     assert confusion_matrix(scores, [0, 0, 2, 1]) == [[1, 1, 0], [0, 0, 1], [0, 0, 1]]
     assert confusion_matrix([0], [0], classes=2) == [[1, 0], [0, 0]]
+    assert confusion_matrix(np.array([0.5, -1.0]) > 0.0, np.array([1, 1])) == [[0, 0], [1, 1]]
     assert confusion_matrix([], []) == []
 
 

@@ -219,6 +219,20 @@ def test_wrong_parameters(options, message):
         MLPClassifier(**options).fit(*IRIS)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, not 0"),
+        ({"batch_size": "auto"}, TypeError, "batch_size must be a whole number, not 'auto'"),
+        ({"activation": ["relu"]}, ValueError, r"unknown activation \['relu'\]"),
+        ({"learning_rate_init": "0.1"}, TypeError, "learning_rate must be a number, not '0.1'"),
+    ],
+)
+def test_parameters_of_a_wrong_kind(options, error, message):
+    with pytest.raises(error, match=message):
+        MLPClassifier(**options).fit(*IRIS)
+
+
 def test_wrong_data():
     X, y = IRIS
     with pytest.raises(ValueError, match="one class only"):
