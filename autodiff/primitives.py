@@ -453,7 +453,7 @@ rint         = Primitive("rint",     special.rint,      "rint({})", 0.0)
 where        = Primitive("where",    special.where,     "({1} if {0} else {2})", 0.0, lambda out, c, x, y: where(c, 1.0, 0.0), lambda out, c, x, y: where(c, 0.0, 1.0))
 maximum      = Primitive("maximum",  special.maximum,   "maximum({}, {})", lambda out, x, y: beats(x, y), lambda out, x, y: beats(y, x))
 minimum      = Primitive("minimum",  special.minimum,   "minimum({}, {})", lambda out, x, y: beats(y, x), lambda out, x, y: beats(x, y))
-clip         = Tunable("clip",     special.clip,      "clip({}, {}, {})", lambda out, x, low, high: within(x, low, high), lambda out, x, low, high: greater(low, x), lambda out, x, low, high: greater(x, high))
+clip         = Tunable("clip",     special.clip,      "clip({}, {}, {})", lambda out, x, low, high: within(x, low, high), lambda out, x, low, high: greater(low, x), lambda out, x, low, high: where(greater(low, x), 0.0, greater(x, high)))
 
 # Powers, exponentials and logarithms.
 square       = Primitive("square",   special.square,    "{0} * {0}", lambda out, x: 2.0 * x)

@@ -41,7 +41,7 @@ class Optimiser:
     def rate(self) -> float:
         """The learning rate of the next step."""
         rate = self.learning_rate
-        return rate(self.steps) if callable(rate) else rate
+        return number("the learning rate", rate(self.steps)) if callable(rate) else rate
 
     def step(self) -> None:
         """Move every parameter once, against its gradient.

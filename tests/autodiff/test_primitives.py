@@ -275,6 +275,13 @@ def test_second_derivatives_at_kinks(f: Callable[[Any], Any], want: float) -> No
     assert grad(grad(f))(0.0) == want
 
 
+@pytest.mark.parametrize("x", [-1.0, 0.0, 0.5, 1.0, 2.0])
+def test_bounds_that_have_crossed(x: float) -> None:
+    """Below the lower bound its value is given, whatever the upper one is: only one of the three has a derivative."""
+    for mode in (grad, lambda f, argnums: compile(grad(f, argnums))):
+        assert mode(ad.clip, (0, 1, 2))(x, 1.0, 0.0) == ((0.0, 1.0, 0.0) if x < 1.0 else (0.0, 0.0, 1.0))
+
+
 def test_mixed_second_derivatives_agree_in_both_orders() -> None:
     """PyTorch gives 0 or 0.5 here, by the order; autograd gives 2."""
     (_, xy), (yx, _) = hessian(lambda p: p[0] ** p[1])([2.0, 0.0])

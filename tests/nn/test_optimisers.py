@@ -155,6 +155,12 @@ def test_settings_that_are_no_numbers_are_named_at_once(kind, settings, message)
         kind([Value(1.0)], **settings)
 
 
+def test_a_schedule_that_returns_nothing_is_noticed():
+    optimiser = Adam([Value(1.0)], learning_rate=lambda step: None)
+    with pytest.raises(TypeError, match="the learning rate must be a number, not None"):
+        optimiser.step()
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [
