@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
-__all__ = ["above_0", "at_least", "below_1", "check_state", "count", "number"]
+__all__ = ["above_0", "at_least", "below_1", "check_state", "count", "real_number"]
 
 
 def count(name: str, number: Any) -> int:
@@ -24,10 +24,10 @@ def count(name: str, number: Any) -> int:
     return whole
 
 
-def number(name: str, x: Any) -> float:
+def real_number(name: str, x: Any) -> float:
     """Return a number as a float; a truth value or a text is none.
 
-    >>> number("the state's b", 2)
+    >>> real_number("the state's b", 2)
     2.0
     """
     if isinstance(x, bool) or not isinstance(x, Real):

@@ -14,7 +14,7 @@ from typing import Any
 import autodiff
 from autodiff import Value
 from nn.activations import Activation, find_activation, linear
-from nn.checks import below_1, check_state, count, number
+from nn.checks import below_1, check_state, count, real_number
 from nn.initialisers import Initialiser, find_initialiser, generator
 
 __all__ = ["MLP", "Dropout", "Layer", "Module", "Neuron", "Sequential", "evaluating", "masks_from"]
@@ -133,7 +133,7 @@ class Module:
         named = dict(self.named_parameters())
         if problems := _other_sizes(state, named) or _other_names(state, named):
             raise ValueError(f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}")
-        numbers = [number(f"the state's {name}", state[name]) for name in named]
+        numbers = [real_number(f"the state's {name}", state[name]) for name in named]
         for parameter, x in zip(named.values(), numbers, strict=True):
             parameter.data = x
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import autodiff
 from autodiff import Value
-from nn.checks import above_0, at_least, below_1, check_state, number
+from nn.checks import above_0, at_least, below_1, check_state, real_number
 from nn.schedules import Schedule
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimiser", "RMSprop", "clip_grad_norm", "clip_grad_value"]
@@ -41,7 +41,7 @@ class Optimiser:
     def rate(self) -> float:
         """The learning rate of the next step."""
         rate = self.learning_rate
-        return number("the learning rate", rate(self.steps)) if callable(rate) else rate
+        return real_number("the learning rate", rate(self.steps)) if callable(rate) else rate
 
     def step(self) -> None:
         """Move every parameter once, against its gradient.
@@ -90,8 +90,8 @@ class Optimiser:
         for name, slot in self.slots.items():
             if len(state[name]) != len(slot):
                 raise ValueError(f"{whose}: it has {name} of {len(state[name])} parameters, not {len(slot)}")
-        steps = int(number("the state's steps", state["steps"]))
-        self.slots = {name: [number(f"the state's {name}", x) for x in state[name]] for name in self.slots}
+        steps = int(real_number("the state's steps", state["steps"]))
+        self.slots = {name: [real_number(f"the state's {name}", x) for x in state[name]] for name in self.slots}
         self.steps = steps
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import autodiff
 from autodiff import Value
-from nn.checks import above_0, at_least, check_state, count
+from nn.checks import above_0, at_least, check_state, count, real_number
 from nn.failures import Suspects
 from nn.history import Epoch, History
 from nn.initialisers import generator
@@ -429,14 +429,20 @@ class Training:
                     f"the state is of another training: its {name} is {_short(theirs.get(name))}, not "
                     f"{_short(mine[name])}; repeat that training's settings, or start afresh with a new file"
                 )
-        generators = self._generators()
+        # All that may fail comes before anything changes.
+        if missing := self.state_dict().keys() - state.keys():
+            raise ValueError(f"the state of a training is not whole: it lacks {', '.join(sorted(missing))}")
+        numbers = [real_number("a parameter in the state", x) for x in state["parameters"]]
+        best = _Best(**state["best"]) if state["best"] else _Best(inf, 0, [])
+        records = History(Epoch(**record) for record in state["records"])
+        parameters = list(zip(self.optimiser.parameters, numbers, strict=True))
+        memories = list(zip(self._generators(), state["generators"], strict=True))
         self.optimiser.load_state_dict(state["optimiser"])
-        for rng, (version, numbers, gauss) in zip(generators, state["generators"], strict=True):
-            rng.setstate((version, tuple(numbers), gauss))
-        self._set_numbers(state["parameters"])
-        self._latest = self._numbers()
-        self._best = _Best(**state["best"]) if state["best"] else _Best(inf, 0, [])
-        self.records = History(Epoch(**record) for record in state["records"])
+        for rng, (version, entries, gauss) in memories:
+            rng.setstate((version, tuple(entries), gauss))
+        for parameter, x in parameters:
+            parameter.data = x
+        self._latest, self._best, self.records = self._numbers(), best, records
         self._stopped = state["stopped"]
         self._ended = self._is_over()
         if self._ended:

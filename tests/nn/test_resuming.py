@@ -82,6 +82,30 @@ def test_a_state_in_memory_does_it_too(whole):
     assert outcome(net, second) == whole
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda state: state.pop("records"), ValueError, "the state of a training is not whole: it lacks records"),
+        (lambda state: state["parameters"].pop(), ValueError, "shorter"),
+        (lambda state: state["generators"].pop(), ValueError, "shorter"),
+        (lambda state: state["parameters"].append(None), TypeError, "a parameter in the state must be a number"),
+        (lambda state: state["optimiser"].pop("steps"), ValueError, "the state does not fit this"),
+        (lambda state: state.clear(), ValueError, "this is not the state of a training"),
+    ],
+)
+def test_a_state_that_is_not_whole_changes_nothing(change, error, message):
+    _, first = moons_fit()
+    next(first)
+    state = json.loads(json.dumps(first.state_dict()))
+    change(state)
+    net, second = moons_fit()
+    before = json.dumps(second.state_dict()), floats(net)
+    with pytest.raises(error, match=message):
+        second.load_state_dict(state)
+    assert (json.dumps(second.state_dict()), floats(net)) == before
+    assert next(second).epoch == 1
+
+
 def test_more_epochs_may_be_asked_for_than_at_first(tmp_path, whole):
     path = tmp_path / "run.json"
     moons_fit(epochs=3, checkpoint=path)[1].run()
