@@ -266,10 +266,12 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     >>> value, pullback([1.0, 10.0])
     ([6.0, 5.0], (13.0, 12.0))
     """
+    if not callable(f):
+        raise TypeError(f"vjp(f, *primals) takes a function first, not {shortened(f)}")
     record, lock = _Record(f, primals, range(len(primals)), {}), threading.Lock()
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        seeds = leaves_like(record.result, cotangent)
+        seeds = leaves_like(record.result, cotangent, what="a result and its cotangent")
         seeds = [seed if isinstance(seed, Value) else constant(seed, "the cotangent") for seed in seeds]
         with lock:  # sweeps of one graph, one at a time
             found = record.pull(*zip(record.outputs, seeds, strict=True))
@@ -285,13 +287,15 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 10.0))
     (6.0, 23.0)
     """
+    if not callable(f):
+        raise TypeError(f"jvp(f, primals, tangents) takes a function first, not {shortened(f)}")
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not hasattr(given, "__len__"):
             raise TypeError(
                 f"jvp(f, primals, tangents) takes a sequence of arguments for each: write {what}=({given!r},)"
             )
     record = _Record(f, primals, range(len(primals)), {})
-    given = leaves_like(list(primals), list(tangents))
+    given = leaves_like(list(primals), list(tangents), what="primals and tangents")
     given = [t if isinstance(t, Value) else constant(t, "the tangent") for t in given]
     if any(isinstance(t, Value) for t in given):
         record.as_floats = False

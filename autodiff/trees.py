@@ -117,7 +117,7 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     return unflatten(tree, [function(*row) for row in zip(*columns, strict=True)])
 
 
-def leaves_like(tree: Any, other: Any, path: str = "") -> list[Any]:
+def leaves_like(tree: Any, other: Any, path: str = "", what: str = "two arguments") -> list[Any]:
     """List the leaves of another tree of the same shape.
 
     >>> leaves_like([0, (0, 0)], [1, (2, 3)])
@@ -131,9 +131,9 @@ def leaves_like(tree: Any, other: Any, path: str = "") -> list[Any]:
     if entries is None:
         return [other]
     if others is None or [way for way, _ in others] != [way for way, _ in entries]:
-        raise ValueError(f"two arguments that must have one shape differ{' at ' + path if path else ''}")
+        raise ValueError(f"{what} that must have one shape differ{' at ' + path if path else ''}")
     pairs = zip(entries, others, strict=True)
-    return [leaf for (way, item), (_, twin) in pairs for leaf in leaves_like(item, twin, path + way)]
+    return [leaf for (way, item), (_, twin) in pairs for leaf in leaves_like(item, twin, path + way, what)]
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
