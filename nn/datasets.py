@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from nn.examples import rows_of
 from nn.initialisers import generator
 
 __all__ = ["Standardiser", "iris", "split", "two_moons"]
@@ -67,6 +68,7 @@ def split(
     >>> test
     (['e', 'c'], [5, 3])
     """
+    inputs, targets = rows_of(inputs), rows_of(targets)
     if len(inputs) != len(targets):
         raise ValueError(f"there must be as many targets as inputs: {len(inputs)} inputs, {len(targets)} targets")
     tested = round(test_fraction * len(inputs))
@@ -89,7 +91,7 @@ class Standardiser:
     """
 
     def __init__(self, rows: Sequence[Sequence[float]]) -> None:
-        columns = list(zip(*rows, strict=True))
+        columns = list(zip(*rows_of(rows), strict=True))
         if not columns:
             raise ValueError("there are no rows to measure")
         self.means = [math.fsum(column) / len(column) for column in columns]
@@ -98,8 +100,11 @@ class Standardiser:
     def __call__(self, row: Sequence[float]) -> list[float]:
         """Scale one row."""
         if len(row) != len(self.means):
-            raise ValueError(f"the scale was measured on {len(self.means)} columns, but the row has {len(row)}")
-        return [(x - mean) / spread for x, mean, spread in zip(row, self.means, self.deviations, strict=True)]
+            raise ValueError(
+                f"the scale was measured on {len(self.means)} columns, but the row has {len(row)}: give one row at a "
+                "time, as in [scale(row) for row in rows]"
+            )
+        return [(float(x) - mean) / spread for x, mean, spread in zip(row, self.means, self.deviations, strict=True)]
 
 
 def _deviation(column: Sequence[float], mean: float) -> float:

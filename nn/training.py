@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import autodiff
 from autodiff import Value
 from nn.checks import above_0, at_least, check_state, count, real_number
+from nn.examples import Examples, examples, with_floats
 from nn.failures import Suspects
 from nn.history import Epoch, History
 from nn.initialisers import generator
@@ -97,10 +98,9 @@ def fit(
     [2.0, 1.0]
     """
     _check_kinds(model, loss, optimiser, penalty, validation, metrics)
-    examples = _examples("inputs", inputs, "targets", targets)
-    held_out = None
+    pairs = [examples("inputs", inputs, "targets", targets)]
     if validation is not None:
-        held_out = _examples("validation inputs", validation[0], "validation targets", validation[1])
+        pairs.append(examples("validation inputs", validation[0], "validation targets", validation[1]))
     counts = {"epochs": epochs, "checkpoint_every": checkpoint_every, "chunks": chunks}
     if batch_size is not None:
         counts["batch_size"] = batch_size
@@ -111,7 +111,7 @@ def fit(
     if clip_norm is not None:
         above_0(clip_norm=clip_norm)
     generator(rng)  # a wrong kind of generator is an error here
-    if patience is not None and held_out is None:
+    if patience is not None and validation is None:
         raise ValueError("patience waits for a better validation loss: give validation=(inputs, targets)")
     if isinstance(model, Module) and not _shares_parameters(model, optimiser):
         raise ValueError("the optimiser has none of this model's parameters: make it from model.parameters()")
@@ -119,7 +119,7 @@ def fit(
     settings = _Settings(
         loss=loss,
         epochs=epochs,
-        batch_size=batch_size or len(examples[0]),
+        batch_size=batch_size or len(pairs[0][0]),
         rng=rng,
         penalty=penalty,
         metrics=metrics or {},
@@ -134,13 +134,11 @@ def fit(
     )
     if executor is not None and not settings.compiled:
         raise ValueError("executor= sends compiled code to its workers: it needs a model and a fit() that are compiled")
-    training = Training(model, optimiser, examples, held_out, settings, _checked_callbacks(callbacks))
+    trained, *held_out = with_floats(pairs, model, loss)
+    training = Training(model, optimiser, trained, next(iter(held_out), None), settings, _checked_callbacks(callbacks))
     if path is not None and resume and os.path.exists(path):  # noqa: PTH110  (pathlib is slow to import)
         training.resume(path)
     return training
-
-
-Examples = tuple[Sequence[Any], Sequence[Any]]
 
 
 class _Settings(NamedTuple):
@@ -724,17 +722,3 @@ def _shares_parameters(model: Module, optimiser: Optimiser) -> bool:
 def _mean(score: Callable[[Any, Any], Any], pairs: Sequence[tuple[Any, Any]]) -> float:
     # fsum: the built-in sum rounds otherwise from Python 3.12 on, and early stopping would differ with it.
     return fsum(as_number(score(prediction, target)) for prediction, target in pairs) / len(pairs)
-
-
-def _examples(name: str, inputs: Any, others: str, targets: Any) -> Examples:
-    """Return both as sequences of Python numbers, checked to be as long as each other."""
-    pair = [column.tolist() if hasattr(column, "tolist") else column for column in (inputs, targets)]
-    for what, column in zip((name, others), pair, strict=True):
-        if not isinstance(column, Sequence):
-            raise TypeError(f"{what} must be a list or an array with one entry for each example, not {column!r:.60}")
-    inputs, targets = pair
-    if len(inputs) != len(targets):
-        raise ValueError(f"there must be as many {others} as {name}: {len(inputs)} {name}, {len(targets)} {others}")
-    if not inputs:
-        raise ValueError(f"there are no {name}: at least one example is needed")
-    return inputs, targets
