@@ -84,7 +84,6 @@ class Compiled:
             return x * x + 1.0
         except (ArithmeticError, ValueError):
             return itself(x)
-    <BLANKLINE>
     """
 
     def __init__(self, f: Callable[..., Any], verify: bool, max_ways: int) -> None:
@@ -127,7 +126,7 @@ class Compiled:
     def source(self) -> str:
         """The generated Python, one function for each structure of arguments seen so far."""
         sources = [entry.source for cache in (self._forward, self._backward) for entry in cache.entries.values()]
-        return "\n\n".join(sources) or f"# {self.__name__} has no code before its first call\n"
+        return "\n\n".join(sources).rstrip("\n") or f"# {self.__name__} has no code before its first call"
 
     @property
     def specialisations(self) -> tuple[Specialisation, ...]:

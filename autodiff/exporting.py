@@ -126,7 +126,7 @@ class Exported:
     @property
     def source(self) -> str:
         """The generated Python."""
-        return "\n\n".join(code.source for code in self.codes)
+        return "\n\n".join(code.source for code in self.codes).rstrip("\n")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Exported, (self.__name__, self.codes)

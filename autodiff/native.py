@@ -454,7 +454,7 @@ class Native:
     @property
     def source(self) -> str:
         """The Python that Numba translates, for each structure of arguments seen so far."""
-        return "\n\n".join(kernel.source for kernel in self._kernels.values())
+        return "\n\n".join(kernel.source for kernel in self._kernels.values()).rstrip("\n")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Native, (self.function, self.plain, self.max_ways)

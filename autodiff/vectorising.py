@@ -453,7 +453,7 @@ class Vectorised:
     @property
     def source(self) -> str:
         """The generated Python, for each structure of arguments seen so far."""
-        return "\n\n".join(entry.source for entry in self._entries.values())
+        return "\n\n".join(entry.source for entry in self._entries.values()).rstrip("\n")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Vectorised, (self.function, self.max_ways)

@@ -33,7 +33,7 @@ def prose_code(text: str) -> set[str]:
 def test_the_examples_of_a_page_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     report: list[str] = []
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    runner = doctest.DocTestRunner()
     test = doctest.DocTestParser().get_doctest(path.read_text("utf-8"), {"__name__": "__main__"}, name(path), None, 0)
     assert test.examples
     assert runner.run(test, out=report.append).failed == 0, "".join(report)

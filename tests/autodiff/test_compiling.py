@@ -1781,17 +1781,17 @@ def test_the_source_says_why_a_function_runs_as_it_is(make: Callable[[], Functio
     for x in (1.0, -1.0, -2.0):
         fast(*[x, 0.0][: len(inspect.signature(fast.function).parameters)])
     assert fast.source.startswith(f"# {fast.__name__} runs as it is: it {why}")
-    assert fast.source.count("\n") == 1
+    assert "\n" not in fast.source
     with pytest.raises(TypeError, match=f"runs as it is, for it {why}"):
         pickle.dumps(fast)
 
 
 def test_the_source_is_there_to_be_read() -> None:
     fast = compile(value_and_grad(rosenbrock))
-    assert fast.source == "# rosenbrock has no code before its first call\n"
+    assert fast.source == "# rosenbrock has no code before its first call"
     fast([1.0, 2.0])
     assert "# values" in fast.source
-    assert inspect.getsource(fast) in fast.source
+    assert inspect.getsource(fast) == fast.source + "\n"
     assert repr(fast) == "<compiled rosenbrock: 1 ways>" or "rosenbrock" in repr(fast)
     assert str(inspect.signature(fast)) == "(x)"
 
