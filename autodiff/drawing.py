@@ -6,8 +6,9 @@ from itertools import pairwise, takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from autodiff.primitives import shortened
 from autodiff.replaying import error_signals, local_derivatives
-from autodiff.trees import leaves, unflatten
+from autodiff.trees import children, leaves, unflatten
 from autodiff.value import Value, _refuse_while_tracing
 
 if TYPE_CHECKING:
@@ -433,25 +434,34 @@ def _evaluate(
         )
     inputs: set[Value] = set()
     wrapped = []
-    for name, arg in _argument_names(f, args):
+    for name, arg in _argument_names(caller, f, args):
         items = [_input(x, name + way) for way, x in leaves(arg)]
         inputs.update(item for item in items if isinstance(item, Value))
         wrapped.append(unflatten(arg, items))
     result = f(*wrapped)
     if not isinstance(result, Value):
+        advice = "pass floats (2.0, not 2) for what is to be differentiated by"
+        if children(result):
+            advice = f"pick one of its outputs, as in {caller}(lambda x: f(x)[0], [1.0, 2.0], module=f)"
         raise TypeError(
             f"{caller}() needs a function that returns one Value, and this one returned {type(result).__name__} "
-            f"{result!r:.60}: pick one output, and pass floats (2.0, not 2) for what is to be differentiated by"
+            f"{shortened(result)}: {advice}"
         )
     return result, inputs, f if module is None and hasattr(f, "named_parameters") else module
 
 
-def _argument_names(f: Any, args: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+def _argument_names(caller: str, f: Any, args: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """Pair each argument with the name that f has for it."""
     import inspect
 
     signature = inspect.signature(f)
-    signature.bind(*args)  # a wrong number of arguments is an error here, as in a call
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        raise TypeError(
+            f"{caller}() calls the function with the arguments that follow it, as in {caller}(f, 2.0, 3.0) or "
+            f"{caller}(net, [2.0, 3.0]), and these do not fit: {error}"
+        ) from None
     named = [item for item in signature.parameters.values() if item.kind is not item.KEYWORD_ONLY]
     for i, arg in enumerate(args):
         parameter = named[min(i, len(named) - 1)]

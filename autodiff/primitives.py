@@ -45,6 +45,10 @@ def constant(x: Any, what: str = "an argument", kinds: str = "a number or a Valu
     """
     if isinstance(x, numbers.Real) or is_truth(x):
         return float(x)
+    if hasattr(x, "to_numpy"):
+        raise TypeError(f"{what} is a {type(x).__name__}, and must be {kinds}: write .to_numpy() for an array")
+    if x is None and what.startswith("the result"):
+        raise TypeError(f"{what} must be {kinds}, not None: is a return missing?")
     if getattr(x, "shape", ()) != ():
         raise TypeError(
             f"{what} is an array, and must be {kinds}: NumPy's functions take arrays of Values, entry by entry"

@@ -159,6 +159,8 @@ def _differences(prediction: Sequence[Any], target: Any) -> list[Any]:
 def _check_single(loss: str, prediction: Any, target: Any) -> None:
     if hasattr(prediction, "__len__"):
         raise ValueError(f"{loss} takes one output, but the prediction has {len(prediction)}")
+    if isinstance(target, str):
+        raise TypeError(f"{loss} takes a number as its target, not the text {target!r}: number the classes")
     if hasattr(target, "__len__"):
         raise ValueError(
             f"the prediction is one number, but the target has {len(target)}: give one number for each example (of an "

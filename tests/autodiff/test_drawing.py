@@ -534,14 +534,23 @@ def test_whole_numbers_stay_as_they_are() -> None:
     assert "data 0.3133" in draw(lambda target: autodiff.softmax_cross_entropy(logits, target), 1).dot
 
 
-@pytest.mark.parametrize("f", [lambda x: [x, x], lambda x: None, lambda x: 3.0])
-def test_a_function_must_return_one_value(f: Any) -> None:
-    with pytest.raises(TypeError, match=r"returns one Value.*pick one output"):
+@pytest.mark.parametrize(
+    ("f", "advice"),
+    [
+        (lambda x: [x, x], r"list \[Value.*: pick one of its outputs, as in draw\(lambda x: f\(x\)\[0\], "),
+        (lambda x: None, r"NoneType None: pass floats"),
+        (lambda x: 3.0, r"float 3.0: pass floats \(2.0, not 2\)"),
+    ],
+)
+def test_a_function_must_return_one_value(f: Any, advice: str) -> None:
+    with pytest.raises(TypeError, match=f"returns one Value, and this one returned {advice}"):
         draw(f, 1.0)
 
 
 def test_a_wrong_number_of_arguments_is_refused() -> None:
-    with pytest.raises(TypeError, match="missing a required argument: 'y'"):
+    with pytest.raises(
+        TypeError, match=r"as in draw\(f, 2.0, 3.0\) or .* do not fit: missing a required argument: 'y'"
+    ):
         draw(lambda x, y: x, 1.0)
     with pytest.raises(TypeError, match="takes no arguments"):
         draw(Value(1.0), 2.0)

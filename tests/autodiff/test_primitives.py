@@ -419,6 +419,16 @@ def test_constant_says_what_it_was_given() -> None:
     assert constant(True) == 1.0
     with pytest.raises(TypeError, match="the seed must be a number or a Value, not dict"):
         constant({}, "the seed")
+    with pytest.raises(
+        TypeError, match=r"the result of f must be a number or a Value, not None: is a return missing\?"
+    ):
+        constant(None, "the result of f")
+
+
+def test_a_column_of_a_data_frame_gets_advice() -> None:
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match=r"is a Series, and must be a number or a Value: write .to_numpy\(\)"):
+        ad.grad(lambda x: x[0])(pandas.Series([1.0, 2.0]))
 
 
 def test_errors_name_operation_arguments_and_labels() -> None:

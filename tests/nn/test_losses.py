@@ -191,3 +191,9 @@ def test_l2_penalty_is_one_node():
 )
 def test_gradients_against_differences(loss, target):
     check_grads(lambda prediction: loss(prediction, target), 0.4)
+
+
+def test_a_text_is_no_target() -> None:
+    for loss in (nn.squared_error, nn.hinge, nn.binary_cross_entropy_with_logits):
+        with pytest.raises(TypeError, match="takes a number as its target, not the text 'setosa': number the classes"):
+            loss(1.0, "setosa")
