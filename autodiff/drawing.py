@@ -496,7 +496,7 @@ def _nodes(value: Value) -> list[Value]:
 
 def _names(nodes: Sequence[Value], others: Mapping[Value, str]) -> dict[Value, str]:
     """Name each value by its label, or by what a module calls it, or else by a number that no label has taken."""
-    labels = {node: node.label or others.get(node, "") for node in nodes}
+    labels = {node: str(node.label or others.get(node, "")) for node in nodes}
     taken = set(labels.values())
     numbered = (name for i in range(1, len(nodes) + len(taken) + 1) if (name := f"v{i}") not in taken)
     return {node: _cut(_visible(label), MAX_NAME) if label else next(numbered) for node, label in labels.items()}

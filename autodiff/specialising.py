@@ -345,7 +345,7 @@ class _Entry:
         """Print the whole function."""
         printer = Printer(self.builder, careful, self.give, self.miss(), self.names)
         for leaf, term in self.builder.captured.items():
-            term.name = term.name or self.names.fresh(leaf.label or "w")
+            term.name = term.name or self.names.fresh(str(leaf.label or "w"))
         lines = [*self.header(), *self.values_from_outside(printer), *self.body(printer)]
         return "\n".join([f"def {name}({self.parameters}):", *("    " + line for line in lines)]) + "\n"
 

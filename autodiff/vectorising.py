@@ -525,7 +525,7 @@ class _Fields:
         """Print and define the functions."""
         captured = list(self.builder.captured)
         for leaf, term in self.builder.captured.items():
-            term.name = term.name or self.known.fresh(leaf.label or "w")
+            term.name = term.name or self.known.fresh(str(leaf.label or "w"))
         names = [*self.names, *(term.name for term in self.builder.captured.values())]
         name = self.known.own(self.owner.__name__)
         printer = _ArrayPrinter(self.builder, {name, *names}, careful, self.np)

@@ -209,8 +209,8 @@ def test_names_are_those_of_the_arguments() -> None:
     assert "x * weight" in labelled.source
 
 
-@pytest.mark.parametrize("label", ["class", "x", "exp", "v1", "2 words", "", "über", "d1", "doubt", "None", "learn"])
-def test_any_label_becomes_a_name(label: str) -> None:
+@pytest.mark.parametrize("label", ["class", "x", "exp", "v1", "2 words", "", "über", "d1", "doubt", "None", "learn", 7])
+def test_any_label_becomes_a_name(label: Any) -> None:
     w, u = Value(2.0, label), Value(3.0, label)
     fast = compile(lambda x: ad.exp(x) * w + u)
     assert fast(0.0) == 5.0

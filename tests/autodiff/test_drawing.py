@@ -312,6 +312,12 @@ def test_no_label_breaks_the_picture(label: str) -> None:
         assert box.texts[0].split() == visible.split()
 
 
+def test_a_label_that_is_a_number_is_shown_as_text() -> None:
+    x = Value(2.0, 7)  # type: ignore[arg-type]
+    assert "7" in titled(draw(x * 3.0).svg)
+    assert "7" in autodiff.formula(x * x).latex
+
+
 def test_control_characters_are_spelled_out() -> None:
     assert set(titled(draw(Value(1.0, "two\nlines\x00\ud800")).svg)) == {"two\\nlines\\x00\\ud800"}
 
