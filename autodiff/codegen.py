@@ -33,8 +33,8 @@ COMPARISONS = {"__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=", "__
 def identifier(wish: str) -> str:
     """Turn a label or a key into an identifier, as Python reads it: µ and ﬁ become other letters.
 
-    >>> identifier("x['learning rate']"), identifier("½ x²"), identifier("")
-    ('x_learning_rate', '_1_2_x2', 'x')
+    >>> identifier("x['learning rate']"), identifier("½ x²"), identifier(""), identifier("lambda")
+    ('x_learning_rate', '_1_2_x2', 'x', 'lambda_')
     """
     if not wish.isascii():
         import unicodedata  # here, since few names need it
@@ -42,6 +42,8 @@ def identifier(wish: str) -> str:
         wish = unicodedata.normalize("NFKC", wish)
         wish = "".join([letter if f"x{letter}".isidentifier() else " " for letter in wish])
     name = re.sub(r"\W+", "_", wish).strip("_") or "x"
+    if keyword.iskeyword(name):
+        return f"{name}_"
     return name if name[0].isidentifier() else f"_{name}"
 
 

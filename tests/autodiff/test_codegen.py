@@ -217,6 +217,14 @@ def test_any_label_becomes_a_name(label: Any) -> None:
     assert fast(1.0) == math.exp(1.0) * 2.0 + 3.0
 
 
+@pytest.mark.parametrize("name", ["lambda_", "_if", "class_", "print", "exp"])
+def test_any_name_of_a_primitive_can_be_called(name: str) -> None:
+    bow = Primitive(name, lambda x: x * x + 1.0, "", lambda out, x: 2.0 * x)
+    for f, want in ((bow, (10.0, 6.0)), (lambda x: 2.0 * bow(x), (20.0, 12.0))):
+        fast = compile(ad.value_and_grad(f))
+        assert fast(3.0) == fast(3.0) == want
+
+
 SURROUNDING = "other learn careful itself watched same math array ndarray exp sin log sqrt"
 BUILTIN = "type float int str bool len list dict tuple zip round abs ArithmeticError ValueError"
 COMPUTED = "v1 v2 d1 d2 g1 g2 doubt value total count inf nan constant0 leaf_w leaf_x keys_of_x like_Pair"
