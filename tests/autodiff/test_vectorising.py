@@ -100,7 +100,11 @@ def run(program: list[tuple[str, int, int]], x: Any, y: Any) -> Any:
     return known[-1] + 0.0 * x
 
 
-@given(expressions(), st.lists(st.tuples(st.floats(-3.0, 3.0), st.floats(-3.0, 3.0)), min_size=1, max_size=6))
+# Not 1e-233, say: x / hypot(x, x) has a derivative of two terms of 1e232 that cancel, but for their rounding.
+COORDINATES = st.floats(-3.0, 3.0).map(lambda x: round(x, 3))
+
+
+@given(expressions(), st.lists(st.tuples(COORDINATES, COORDINATES), min_size=1, max_size=6))
 def test_programs_give_at_every_point_what_they_give_there(program: Any, points: list[tuple[float, float]]) -> None:
     both = value_and_grad(lambda x, y: run(program, x, y), argnums=(0, 1))
     expected = [expected_of(both, *point) for point in points]
