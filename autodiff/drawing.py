@@ -598,9 +598,23 @@ def _add_boxes(
             frames[part].node(**each)
         row = [each["name"] for each in rows[node]]
         _keep_order(frames[part], row[::-1] if part and direction == "LR" else row)  # dot fills a frame from below
-    for part, frame in sorted(frames.items(), key=lambda item: -len(item[0])):  # a frame is copied as it is
-        if part:
-            frames[part[:-1]].subgraph(frame)
+    order = [part for part in frames if part]
+    if direction == "LR" and _is_dense(parts, order):
+        order.reverse()  # dot places these from below
+    for part in sorted(order, key=len, reverse=True):  # a frame is copied as it is: inner ones first
+        frames[part[:-1]].subgraph(frames[part])
+
+
+def _is_dense(parts: Mapping[Value, Part], frames: Sequence[Part]) -> bool:
+    """Say whether several frames lead to several others, as the neurons of one layer to those of the next."""
+    parents = [part[:-1] for part in frames]
+    several = {parent for parent in parents if parents.count(parent) > 1}
+    return any(
+        {part[:-1], parts[argument][:-1]} <= several and part[:-1] != parts[argument][:-1]
+        for node, part in parts.items()
+        for argument in node.parents
+        if argument in parts
+    )
 
 
 def _keep_order(frame: Any, row: Sequence[str]) -> None:

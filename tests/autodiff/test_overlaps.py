@@ -275,6 +275,22 @@ def test_numbers_stand_in_the_order_of_the_arguments(direction: Direction, frame
     assert [float(number.text) for number in places] == [value.data for value in (*x, *weights)]
 
 
+@both_directions
+@pytest.mark.parametrize("sizes", [[3], [4, 1], [3, 3], [4, 3, 1], [2, 3, 4, 2]], ids=str)
+def test_neurons_stand_in_their_order(direction: Direction, sizes: list[int]) -> None:
+    net = nn.MLP(2, sizes, activation="tanh", rng=Random(0))
+    several = sizes[-1] > 1
+    loss = draw(
+        lambda x: autodiff.logsumexp(net(x)) if several else net(x), [1.0, 2.0], module=net, direction=direction
+    )
+    frames = measured(loss.svg).frames
+    layers = {frame.text: frame for frame in frames if frame.text.startswith("layers")}
+    for i, size in enumerate(sizes):
+        inside = [frame for frame in frames if frame.text.startswith("neurons") and layers[f"layers[{i}]"].holds(frame)]
+        inside.sort(key=lambda frame: frame.top if direction == "LR" else frame.left)
+        assert [frame.text for frame in inside] == [f"neurons[{k}]" for k in range(size)]
+
+
 class Weighted:
     """A module of weights alone."""
 
