@@ -6,7 +6,7 @@ from itertools import pairwise, takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from autodiff.primitives import shortened
+from autodiff.primitives import WRITTEN_OUT, shortened
 from autodiff.replaying import error_signals, local_derivatives
 from autodiff.trees import children, leaves, unflatten
 from autodiff.value import Value, _refuse_while_tracing
@@ -274,6 +274,9 @@ class Graph:
         >>> y = 2.0 * x
         >>> Graph.of("draw", y, []).formula(y)
         '2 * x'
+        >>> from autodiff import affine
+        >>> Graph.of("draw", z := affine([x, y], [0.5, x], 1.0), []).formula(z)
+        'x * 0.5 + v1 * x + 1'
         """
         name = node.primitive.name if node.primitive is not None and node.arguments else ""
         shown = [self.names[x] if isinstance(x, Value) else short(x) for x in node.arguments]
@@ -281,6 +284,8 @@ class Graph:
             return f" {OPERATORS[name]} ".join(shown)
         if name == "neg":
             return f"-{shown[0]}"
+        if node.primitive in WRITTEN_OUT:
+            return str(node.primitive.value(*map(_Written, shown)))
         return f"{name}({', '.join(shown)})" if name else ""
 
     def data(self, node: Value, write: Callable[[float], str]) -> str:
@@ -421,6 +426,25 @@ class Graph:
                 graph.edge(f"{edge}n", name, id=edge, weight="3", **attributes)  # short: the number is beside its node
             elif not complete:
                 graph.edge(f"{name}c{i}", name, style="dashed")
+
+
+class _Written:
+    """A name with operators, to run the value of `affine`, `dot` and the like on, which then writes itself."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __mul__(self, other: "_Written") -> "_Written":
+        return _Written(f"{self.text} * {other.text}")
+
+    def __add__(self, other: "_Written | float") -> "_Written":
+        return _Written(f"{self.text} + {other.text}") if isinstance(other, _Written) else self  # -0.0 adds nothing
+
+    def __radd__(self, nothing: float) -> "_Written":
+        return self
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def _evaluate(

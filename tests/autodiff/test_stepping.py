@@ -353,7 +353,7 @@ def test_the_page_is_used_by_mouse_keyboard_and_ear(tmp_path: Path) -> None:
         "slid": "z.grad = 0 + (-1) × 0.25 = -0.25",
         "valuetext": "step 4 of 7: z.grad = 0 + (-1) × 0.25 = -0.25",
         "other": "step 0 of 3",
-        "panel": "z = affine(w1, w2, 2, 1.5, b) intermediate value",
+        "panel": "z = w1 * 2 + w2 * 1.5 + b intermediate value",
         "facts": [
             "0.0",
             "-0.25",
@@ -362,7 +362,7 @@ def test_the_page_is_used_by_mouse_keyboard_and_ear(tmp_path: Path) -> None:
             "y",
         ],
         "entered": "w1 leaf",
-        "followed": "z = affine(w1, w2, 2, 1.5, b) intermediate value",
+        "followed": "z = w1 * 2 + w2 * 1.5 + b intermediate value",
         "live": "polite",
         "names": True,
         "label": "z: data 0.0, grad -0.25",
