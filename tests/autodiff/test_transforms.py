@@ -696,7 +696,11 @@ def test_memory_does_not_grow_with_the_batch() -> None:
         (lambda: batch_sum(lambda x: x)(), TypeError, "batch_sum needs at least one sequence of examples"),
         (lambda: batch_mean(lambda x: x)([]), ValueError, "batch_mean of no examples has no value"),
         (lambda: batch_sum(lambda x, y: x)([1.0], []), ValueError, "sequences of one length, not 1, 0"),
-        (lambda: batch_sum(lambda x: None)([1.0]), TypeError, "must be a number or a Value, not NoneType"),
+        (
+            lambda: batch_sum(lambda x: None)([1.0]),
+            TypeError,
+            "must be a number or a Value, not None: is a return missing",
+        ),
         (lambda: batch_sum(lambda x: [x])([1.0]), TypeError, "must be a number or a Value, not list"),
         (lambda: batch_sum(lambda x: x)(3.0), TypeError, "sequences with one entry per example, not 3.0"),
     ],
