@@ -12,7 +12,7 @@ from autodiff.tracing import is_number
 from autodiff.trees import children, is_array, leaves, tree_map
 
 if TYPE_CHECKING:
-    from inspect import Signature
+    from inspect import BoundArguments, Signature
 
 __all__: list[str] = []
 
@@ -106,6 +106,15 @@ def _signature(f: Callable[..., Any]) -> "Signature":
     return inspect.signature(f)
 
 
+def _bind(signature: "Signature", args: tuple[Any, ...], kwargs: dict[str, Any]) -> "BoundArguments":
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        if next(iter(signature.parameters), "") != "self":
+            raise
+        raise TypeError(f"{error}: compile a method of an object, compile(thing.method), not of a class") from None
+
+
 def _parameters(
     f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[str, str, dict[str, Any]]:
@@ -116,7 +125,7 @@ def _parameters(
         from inspect import Parameter, Signature
 
         signature = Signature([Parameter("args", Parameter.VAR_POSITIONAL)])
-    bound = signature.bind(*args, **kwargs)
+    bound = _bind(signature, args, kwargs)
     bound.apply_defaults()
     declared, passed, values = [], [], {}
     positional_only = False
@@ -148,7 +157,7 @@ def _with_defaults(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Complete the arguments of a call."""
     try:
-        bound = _signature(f).bind(*args, **kwargs)
+        bound = _bind(_signature(f), args, kwargs)
     except ValueError:  # a built-in function without a signature
         return args, kwargs
     bound.apply_defaults()

@@ -127,7 +127,7 @@ class Primitive:
         self.float_rules = tuple(map(_on_floats, self.derivatives))
         self.defaults = defaults
         self.arity: int | None = len(derivatives)
-        known = re.search(r"^ *(Return .*)$", value.__doc__ or "", flags=re.MULTILINE)
+        known = re.search(r"^ *([A-Z].*\.)$", value.__doc__ or "", flags=re.MULTILINE)
         summary = known[1] if known else f"Return {name} of the arguments."
         self.__doc__ = f"{summary}\n\nTakes floats and returns a float, or takes Values and returns a Value."
 

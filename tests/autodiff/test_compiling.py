@@ -1852,6 +1852,22 @@ def test_two_compiled_functions_do_not_share_a_thing() -> None:
 # ---- advice
 
 
+def test_a_method_is_compiled_with_its_object() -> None:
+    class Scale:
+        factor = Value(3.0)
+
+        @compile
+        def forgotten(self, x: Any) -> Any:
+            return self.factor * x
+
+        def method(self, x: Any) -> Any:
+            return self.factor * x
+
+    with pytest.raises(TypeError, match=r"missing a required argument: 'x': compile a method of an object"):
+        Scale().forgotten(2.0)
+    assert compile(Scale().method)(2.0) == 6.0
+
+
 @pytest.mark.parametrize(
     ("misuse", "error", "advice"),
     [
