@@ -26,13 +26,13 @@ from autodiff.arguments import (
     _structure,
     _with_defaults,
 )
-from autodiff.backprop import pull, toposort
+from autodiff.backprop import arrange, pull, toposort
 from autodiff.codegen import Names, Printer
 from autodiff.exporting import Code
 from autodiff.primitives import constant
 from autodiff.terms import Ask, Block, Builder, NotDeterministicError, Term, outcome_key
 from autodiff.tracing import Trace, is_number, trace
-from autodiff.transforms import _deriving
+from autodiff.transforms import _captured, _deriving
 from autodiff.trees import builder, children, is_array, leaves, tree_map, unflatten
 from autodiff.value import Value, _get_mode, _mode_with, _node
 
@@ -40,7 +40,7 @@ __all__ = ["Specialisation"]
 
 Owner = Any  # a `Compiled`; its module comes after this one
 LARGE = 2_000  # operations: to print them all again for one more way takes about 30 milliseconds
-LONGEST_REST = 16  # calls: to trace one of so many costs about as much as to run them all
+MANY, MOST = 32, 10_000  # ways that came but once: to warn of, and to remember
 CALLED = ("other", "learn", "careful", "itself")  # what the generated code calls
 _serial = itertools.count(1)
 
@@ -165,9 +165,6 @@ class _Entry:
         self.likes: dict[Any, Any] = {}  # what makes containers like those in the results
         self.builder = Builder(self.layout.numbers, in_loop=self.in_loop)
         self.came_once: set[int] = set()  # ways of a large function that have no code
-        self.rest = self.resting = (
-            0  # calls on new ways that are not traced: after the next that came once; from now on
-        )
         self.has_warned = False
         self.prepare(args, kwargs)
 
@@ -214,13 +211,16 @@ class _Entry:
             return self.eager(self.owner, args, kwargs)
         # On Values, since floats have one operation that differs: a power that turns complex.
         given = args, kwargs
-        flat = [_node(p.literal, x, (), ()) if type(x) is float else x for _, x in leaves([args, kwargs])]
-        args, kwargs = unflatten([args, kwargs], flat)
-        result = self.eager(self.owner, tuple(args), kwargs)
-        if any(leaf._primitive is not None for leaf in self.builder.captured):
-            return result  # it depends on a Value computed outside, and so stays a Value
-        if not _holds_plain(leaf for _, leaf in leaves(result)):
+        created: dict[Value, bool] = {}
+        with _mode_with(log=created):
+            flat = [_node(p.literal, x, (), ()) if type(x) is float else x for _, x in leaves([args, kwargs])]
+            args, kwargs = unflatten([args, kwargs], flat)
+            result = self.eager(self.owner, tuple(args), kwargs)
+        outputs = [y for _, y in leaves(result)]
+        if not _holds_plain(outputs):
             return self.eager(self.owner, *given)
+        if _is_from_outside(arrange(*[y for y in outputs if isinstance(y, Value)], within=created)[0]):
+            return result  # it depends on a Value computed outside, and so stays a Value
         return tree_map(lambda y: y._data if isinstance(y, Value) else y, result)
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
@@ -232,7 +232,7 @@ class _Entry:
             return self.elsewhere(*args, **kwargs)
         start = time.perf_counter()
         with self.lock:
-            if self.as_it_is or self.is_full() or self.is_resting():
+            if self.as_it_is or self.is_full():
                 return self.run_eagerly(*args, **kwargs)
             record = self.trace(args, kwargs)
             bound = self.bound(args, kwargs)
@@ -248,18 +248,12 @@ class _Entry:
         self.warn(f"has {self.builder.ways} ways, as many as max_ways allows")
         return True
 
-    def is_resting(self) -> bool:
-        """Say whether new ways are left alone for some calls, since so many came but once."""
-        self.resting -= 1
-        return self.resting >= 0
-
     def is_worth_code(self, record: Trace, bound: dict[str, Any]) -> bool:
         """Say whether to print code for a way: of a large function, with code already, for one that has come before.
 
-        A new way at every call would have all others printed again each time. Where none comes twice, fewer and fewer
-        are traced at all.
+        A new way at every call would have all others printed again each time.
         """
-        if self.builder.serial <= LARGE:
+        if self.builder.serial <= LARGE or self.why_as_it_is(record, _captured(record.nodes, record.inputs)):
             return True
         way = hash(
             (
@@ -268,12 +262,13 @@ class _Entry:
             )
         )
         if way in self.came_once:
-            self.rest = 0
+            self.came_once.remove(way)
             return True
+        if len(self.came_once) == MOST:
+            self.came_once.clear()
         self.came_once.add(way)
-        self.resting, self.rest = self.rest, min(2 * self.rest + 1, LONGEST_REST)
-        if self.resting == LONGEST_REST:
-            self.warn(f"has {self.builder.serial:,} operations and takes a new way at almost every call")
+        if len(self.came_once) == MANY:
+            self.warn(f"has {self.builder.serial:,} operations and took {MANY} ways that did not come again")
         return False
 
     def warn(self, what: str) -> None:
@@ -295,13 +290,8 @@ class _Entry:
             self.builder.add(record, tests)
         except NotDeterministicError:
             self.as_it_is = "it does not do the same at every call with these numbers"
-        if any(leaf._primitive is not None for leaf in self.builder.captured):
-            self.as_it_is = "it uses a Value that was computed outside"  # the result depends on its history too
-        if any(question.kind == "raised" for _, question in record.questions):
-            self.as_it_is = "it catches an error of an operation"  # only f knows what it does then
-        if not _holds_plain(record.outputs()):
-            self.on_floats = True
-            self.as_it_is = "it returns objects that may hold numbers"
+        self.as_it_is = self.as_it_is or self.why_as_it_is(record, self.builder.captured)
+        self.on_floats = not _holds_plain(record.outputs())
         if self.as_it_is:
             self.source = f"# {self.name} runs as it is: {self.as_it_is}\n"
             self.call = self.run_eagerly
@@ -309,6 +299,17 @@ class _Entry:
             return False
         self.generate()
         return True
+
+    @staticmethod
+    def why_as_it_is(record: Trace, captured: Iterable[Value]) -> str:
+        """Say why a way cannot be code, if it cannot."""
+        if not _holds_plain(record.outputs()):
+            return "it returns objects that may hold numbers"
+        if any(question.kind == "raised" for _, question in record.questions):
+            return "it catches an error of an operation"  # only f knows what it does then
+        if _is_from_outside(captured):
+            return "it uses a Value that was computed outside"  # the result depends on its history too
+        return ""
 
     @staticmethod
     def constants(bound: dict[str, Any]) -> list[Any]:
@@ -527,6 +528,11 @@ class _Backward(_Entry):
                     lines.append(f"{shown} = {text.text}")
                 additions.append(f"{self.name_of(leaf)}.grad += {shown}")
         return [*lines, *additions, f"return {result.text if result.text.isidentifier() else self.names.own('value')}"]
+
+
+def _is_from_outside(captured: Iterable[Value]) -> bool:
+    """Say whether one of the Values that an evaluation did not make was computed itself."""
+    return any(x._primitive is not None for x in captured)
 
 
 def _holds_plain(outputs: Iterable[Any]) -> bool:
