@@ -36,7 +36,7 @@ class _LoopCache(_Cache):
     def route(self, sender: _Entry | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.kind.watched() or kwargs or not args or len({len(column) for column in args}) != 1 or not len(args[0]):
             return self.eager(self.owner, args, kwargs)
-        args = _made_plain(args)
+        args = _made_plain(_as_lists(args))
         keys = {_structure(list(example)) for example in zip(*args, strict=True)}
         if any(isinstance(x, Value) for _, x in leaves(args)):
             return self.eager(self.owner, args, kwargs)
@@ -86,12 +86,15 @@ class _Loop(_Entry):
         """Give the first example, as f gets it; columns may be anything with a length that can be looked through."""
         return tuple(_made_plain(x) for x in next(zip(*columns, strict=True)))
 
+    def elsewhere(self, *args: Any, **kwargs: Any) -> Any:
+        return super().elsewhere(*_as_lists(args), **kwargs)
+
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         return self.learn_example(self.example(args), *args)
 
     def learn_example(self, example: tuple[Any, ...], *columns: Any) -> Any:
         """Add the way that one example takes, and start again."""
-        plain = _made_plain(columns)
+        plain = _made_plain(_as_lists(columns))
         if plain is not columns:
             return self.call(*plain)
         return self.call(*columns) if self.add_example(example) else self.run_eagerly(*columns)
@@ -322,7 +325,6 @@ class _Spread(_LoopCache):
 
     def _spread(self, entry: "_Part", args: tuple[Any, ...]) -> float:
         """Compute the parts and add them up."""
-        args = tuple(x if isinstance(x, list | tuple) or is_array(x) else list(x) for x in args)  # they are cut
         size = -(-len(args[0]) // self.batch.chunks)
         parts = [tuple(column[i : i + size] for column in args) for i in range(0, len(args[0]), size)]
         total, sums = 0.0, dict[Value, float]()
@@ -400,6 +402,13 @@ def _takes(f: Callable[..., Any], count: int) -> bool:
     except ValueError:  # a built-in function without a signature
         return True
     return True
+
+
+def _as_lists(columns: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Turn columns that cannot be looked into, such as the values of a dict, into lists."""
+    if all(isinstance(x, list | tuple) or is_array(x) for x in columns):
+        return columns
+    return tuple([x if isinstance(x, list | tuple) or is_array(x) else list(x) for x in columns])
 
 
 def _as_array(row: Any) -> Any:

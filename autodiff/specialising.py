@@ -81,7 +81,7 @@ def _without_collector() -> Iterator[None]:
 def _calls_inside() -> int:
     """Count the calls from the caller up to the one from outside, for a warning that is about that."""
     frame, count = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] in ("autodiff", "nn", "chainrule"):
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] in ("autodiff", "nn", "chainrule"):
         frame, count = frame.f_back, count + 1
     return count
 

@@ -369,6 +369,13 @@ def test_past_the_limit_new_ways_run_as_they_are() -> None:
     assert calls[3:] == [3.5, 4.5, 3.5]  # not 0.5, whose way is known
 
 
+def test_code_that_belongs_to_no_module_is_told_too() -> None:
+    fast = compile(lambda x, n: x * n, max_ways=1)
+    fast(1.0, 1)
+    with pytest.warns(RuntimeWarning, match="has 1 ways"):
+        exec("assert fast(1.0, 2) == 2.0", {"fast": fast})
+
+
 def test_a_batch_past_the_limit_says_so_too() -> None:
     w = Value(0.5)
     fast = compile(batch_sum(lambda x, n: w * x * n), max_ways=2)
@@ -1397,6 +1404,24 @@ def test_a_batch_in_whatever_can_be_looked_through(name: str, batch: Function) -
                 w.grad = 0.0
                 assert compiled.backward(make(), [number, 1.0]) == right.data
                 assert w.grad == right.data / 2.0
+
+
+@pytest.mark.parametrize("first", [None, [1.0], {"a": 1.0}.values()])
+def test_values_keep_their_history_in_whatever_can_be_looked_through(first: Any) -> None:
+    fast = compile(batch_mean(lambda x: x * x))
+    if first is not None:
+        fast(first)
+    x = Value(3.0)
+    fast({"a": x, "b": 1.0}.values()).backward()
+    assert x.grad == 3.0
+
+
+def test_numpys_numbers_in_whatever_can_be_looked_through_take_one_way() -> None:
+    np = pytest.importorskip("numpy")
+    fast = compile(batch_sum(lambda x: x * x))
+    for _ in range(2):
+        assert fast(deque([np.float64(2.0), np.float64(3.0), np.float32(4.0)])) == 29.0
+    assert [(report.arguments, report.ways) for report in fast.specialisations] == [("list of 3", 1)]
 
 
 @pytest.mark.parametrize(
