@@ -4,7 +4,7 @@ NumPy is never imported here: who passes an array has imported it.
 """
 
 import sys
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -79,12 +79,13 @@ def _factory(tree: dict[Any, Any]) -> Any:
 
 
 def _dict_like(kind: Any, factory: Any, keys: tuple[Any, ...], items: list[Any]) -> Any:
-    """Make an OrderedDict, a defaultdict, a Counter, ... without its constructor, which may want anything."""
-    made = kind.__new__(kind)
+    """Make an OrderedDict, a defaultdict, a Counter, ... without its own methods, which may want anything."""
+    base: Any = OrderedDict if issubclass(kind, OrderedDict) else dict
+    made = base.__new__(kind)
     if factory is not None:
         made.default_factory = factory
-    for key, item in zip(keys, items, strict=True):  # update() of a Counter would add
-        made[key] = item
+    for key, item in zip(keys, items, strict=True):
+        base.__setitem__(made, key, item)
     return made
 
 

@@ -98,6 +98,19 @@ class Attributes(dict[str, Any]):
             raise AttributeError(name) from None
 
 
+class Fixed(dict[str, float]):
+    """A dict with a constructor and a way to set entries of its own."""
+
+    def __new__(cls, names: str, x: float) -> "Fixed":
+        return super().__new__(cls)
+
+    def __init__(self, names: str, x: float) -> None:
+        super().__init__(dict.fromkeys(names.split(), x))
+
+    def __setitem__(self, key: str, item: float) -> None:
+        raise TypeError("its entries are fixed")
+
+
 CONTAINERS = [
     [1.0],
     (1.0,),
@@ -108,6 +121,7 @@ CONTAINERS = [
     defaultdict(list, a=1.0),
     Counter(a=1.0, b=2.0),  # type: ignore[arg-type]
     Attributes("a bb"),
+    Fixed("a bb", 1.0),
 ]
 
 
