@@ -434,10 +434,13 @@ class Training:
         best = _Best(**state["best"]) if state["best"] else _Best(inf, 0, [])
         records = History(Epoch(**record) for record in state["records"])
         parameters = list(zip(self.optimiser.parameters, numbers, strict=True))
-        memories = list(zip(self._generators(), state["generators"], strict=True))
+        memories = [(version, tuple(entries), gauss) for version, entries, gauss in state["generators"]]
+        generators = list(zip(self._generators(), memories, strict=True))
+        for memory in memories:
+            Random().setstate(memory)
         self.optimiser.load_state_dict(state["optimiser"])
-        for rng, (version, entries, gauss) in memories:
-            rng.setstate((version, tuple(entries), gauss))
+        for rng, memory in generators:
+            rng.setstate(memory)
         for parameter, x in parameters:
             parameter.data = x
         self._latest, self._best, self.records = self._numbers(), best, records

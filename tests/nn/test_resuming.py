@@ -88,6 +88,7 @@ def test_a_state_in_memory_does_it_too(whole):
         (lambda state: state.pop("records"), ValueError, "the state of a training is not whole: it lacks records"),
         (lambda state: state["parameters"].pop(), ValueError, "shorter"),
         (lambda state: state["generators"].pop(), ValueError, "shorter"),
+        (lambda state: state["generators"][-1][1].pop(), ValueError, "state vector is the wrong size"),
         (lambda state: state["parameters"].append(None), TypeError, "a parameter in the state must be a number"),
         (lambda state: state["optimiser"].pop("steps"), ValueError, "the state does not fit this"),
         (lambda state: state.clear(), ValueError, "this is not the state of a training"),
