@@ -48,7 +48,7 @@ def with_floats(pairs: Sequence[Examples], model: Callable[[Any], Any], loss: Lo
     """Turn whole numbers into floats, where they are numbers: to compiled code, each of them is another constant.
 
     In the inputs they are, unless the model fails with floats: it may look something up. In the targets they are where
-    others are floats and where the loss has no classes.
+    the loss has no classes, and next to floats, unless the loss fails with floats.
 
     >>> with_floats([([[1], [2]], [0, 1])], lambda x: x[0] + 0.5, squared_error)
     [([[1.0], [2.0]], [0.0, 1.0])]
@@ -56,17 +56,20 @@ def with_floats(pairs: Sequence[Examples], model: Callable[[Any], Any], loss: Lo
     [([0, 1], [0, 1])]
     """
     inputs, targets = pairs[0]
-    takes_floats = _has(int, inputs) and _works(model, _in_floats(inputs[0]))
-    of_numbers = loss in _OF_NUMBERS or (_has(int, targets) and _has(float, targets))
-    return [
-        (_in_floats(x) if takes_floats else x, _in_floats(y) if of_numbers and _has(int, y) else y) for x, y in pairs
-    ]
+    i = _place(int, inputs)
+    if i is not None and _works(model, model, _in_floats(inputs[i])):
+        pairs = [(_in_floats(x), y) for x, y in pairs]
+    of_numbers, i = loss in _OF_NUMBERS, _place(int, targets)
+    if not of_numbers and i is not None and _has(float, targets):
+        of_numbers = _works(model, lambda x, y: loss(model(x), y), pairs[0][0][i], _in_floats(targets[i]))
+    return [(x, _in_floats(y) if of_numbers and _has(int, y) else y) for x, y in pairs]
 
 
-def _works(model: Callable[[Any], Any], x: Any) -> bool:
+def _works(model: Callable[[Any], Any], f: Callable[..., Any], *args: Any) -> bool:
+    """Say whether f, which calls the model, takes these arguments."""
     try:
         with evaluating(model), autodiff.no_grad():
-            model(x)
+            f(*args)
     except Exception:  # noqa: BLE001  (a model may fail in any way)
         return False
     return True
@@ -75,6 +78,11 @@ def _works(model: Callable[[Any], Any], x: Any) -> bool:
 def _has(kind: type, data: Any) -> bool:
     """Say whether there are numbers of this type in nested lists and tuples."""
     return any(_has(kind, x) for x in data) if isinstance(data, list | tuple) else type(data) is kind
+
+
+def _place(kind: type, data: Any) -> int | None:
+    """Find the first entry in which there are numbers of this type."""
+    return next((i for i, x in enumerate(data) if _has(kind, x)), None) if isinstance(data, list | tuple) else None
 
 
 def _plain(data: Any) -> Any:

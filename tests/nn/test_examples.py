@@ -91,6 +91,25 @@ def test_classes_stay_what_they_are() -> None:
     assert [type(y) for y in with_floats(pairs, lambda x: x, nn.softmax_cross_entropy)[0][1]] == [int, int]
 
 
+def test_a_loss_that_looks_something_up_in_targets_with_floats_gets_whole_numbers() -> None:
+    def loss(prediction: Any, target: Any) -> Any:
+        kind, size = target
+        return (prediction[1] - size) ** 2 - autodiff.log_softmax(prediction)[kind]
+
+    net = nn.MLP(2, [2], rng=random.Random(0))
+    optimiser = nn.SGD(net.parameters(), 0.1)
+    history = nn.fit(
+        net, [[0.5, 1.0], [1.0, 0.5]], [(0, 0.5), (1, 0.25)], loss=loss, optimiser=optimiser, epochs=2
+    ).run()
+    assert history[-1].loss < history[0].loss
+
+
+def test_a_model_that_looks_up_nothing_in_the_first_example_gets_whole_numbers() -> None:
+    table = [[0.5], [1.5]]
+    pairs = [([[], [0, 1]], [0.5, 1.5])]
+    assert with_floats(pairs, lambda row: sum(table[i][0] for i in row), nn.squared_error)[0][0] is pairs[0][0]
+
+
 def test_looking_whether_a_model_takes_floats_draws_no_numbers() -> None:
     rng = random.Random(1)
     net = nn.Sequential(nn.Layer(2, 3, rng=rng), nn.Dropout(0.5, rng=rng))
