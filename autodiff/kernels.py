@@ -107,9 +107,10 @@ def softmax_cross_entropy(logits: Iterable[Any], target: Any) -> Any:
         return -dot(target, log_softmax(xs))
     if not hasattr(target, "apply_primitive"):  # a Value is compared by its number: a branch, for the compiler
         target = constant(target, "the target class")
-    index = next((i for i in range(len(xs)) if target == i), None)
-    if index is None:
-        raise ValueError(f"the target class must be 0 to {len(xs) - 1} for {len(xs)} logits, not {target!r}")
+    try:
+        index = range(len(xs)).index(target)
+    except ValueError:
+        raise ValueError(f"the target class must be 0 to {len(xs) - 1} for {len(xs)} logits, not {target!r}") from None
     return p.cross_entropy(float(index), *xs)
 
 
