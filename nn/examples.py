@@ -1,6 +1,7 @@
 """The examples that a training learns from, as compiled code likes them: nested lists of floats."""
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
 import autodiff
@@ -86,9 +87,10 @@ def _place(kind: type, data: Any) -> int | None:
 
 
 def _plain(data: Any) -> Any:
-    """Turn NumPy's numbers and arrays in nested lists and tuples into Python's."""
+    """Turn NumPy's numbers and arrays in nested lists and tuples into Python's; what has none stays the same object."""
     if type(data) in (list, tuple):
-        return type(data)([x if type(x) is float else _plain(x) for x in data])
+        items = [x if type(x) is float else _plain(x) for x in data]
+        return data if all(map(is_, items, data)) else type(data)(items)
     return data.tolist() if hasattr(data, "tolist") else data
 
 

@@ -135,6 +135,11 @@ def test_a_scale_takes_one_row_at_a_time_and_says_so() -> None:
         nn.Standardiser(ROWS)(ROWS)  # type: ignore[arg-type]
 
 
+def test_lists_of_floats_are_not_copied() -> None:
+    inputs, targets = examples("inputs", ROWS, "targets", TARGETS)
+    assert (inputs is ROWS, targets is TARGETS) == (True, True)
+
+
 def test_what_is_no_sequence_is_refused() -> None:
     with pytest.raises(TypeError, match="inputs must be a list or an array with one entry for each example, not <gen"):
         examples("inputs", (x for x in ROWS), "targets", TARGETS)
