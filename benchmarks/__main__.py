@@ -47,11 +47,10 @@ METHOD = """\
 How it was measured (`benchmarks/harness.py`): all engines of a table run in one process. First their results are
 compared, and a difference above 1e-9 stops everything. Then they take turns, each making as many calls as fit into a
 twentieth of a second, for eleven rounds, forwards and backwards; a call that takes longer than a quarter of a second is
-measured in two rounds. Before each turn all garbage is collected, and one call is made that does not count: in a loop,
-each call clears up what the one before left behind. Times are medians in microseconds; the number in brackets is the
-ratio to the first row, below 1 where the other engine is faster. Everything is computed in double precision, on small
-data that needs no second thread, and with the garbage collector on. "By hand" is what a careful person would write,
-using everything known about the derivative.
+measured in two rounds. Each turn ends with a garbage collection, which counts: everybody clears up what their own calls
+left behind. Times are medians in microseconds; the number in brackets is the ratio to the first row, below 1 where the
+other engine is faster. Everything is computed in double precision, on small data that needs no second thread, and with
+the garbage collector on. "By hand" is what a careful person would write, using everything known about the derivative.
 
 Absolute times differ from machine to machine; the ratios differ less. Run it yourself with `make bench`.
 """

@@ -88,14 +88,12 @@ def measure(
     """Prepare all contestants, compare their results with the first one's, then time them in turn."""
     jobs, skipped = prepare(contestants)
     difference = compare({name: job.numbers() for name, job in jobs.items()})
-    calls = {name: calibrate(job.run, settings.slot, clock) for name, job in jobs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     with clean_heap():
+        calls = {name: calibrate(job.run, settings.slot, clock) for name, job in jobs.items()}
         for number in range(settings.rounds):
             for name in turns(list(jobs), number):
                 if not is_done(seconds[name], settings):
-                    gc.collect()
-                    jobs[name].run()
                     seconds[name].append(slot(jobs[name].run, calls[name], clock))
     return Column(title, seconds, difference, skipped)
 
@@ -146,10 +144,11 @@ def calibrate(run: Callable[[], Any], seconds: float, clock: Clock) -> int:
 
 
 def slot(run: Callable[[], Any], calls: int, clock: Clock) -> float:
-    """Return the seconds that one of so many calls takes."""
+    """Return the seconds that one of so many calls takes, with its share of clearing up after them."""
     start = clock()
     for _ in repeat(None, calls):
         run()
+    gc.collect()
     return (clock() - start) / calls
 
 

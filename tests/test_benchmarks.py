@@ -68,9 +68,8 @@ def measure(workshop: Workshop, *contestants: Contestant, **settings: Any) -> Co
 
 def test_the_median_over_the_rounds_counts() -> None:
     workshop = Workshop()
-    # preparing takes the first call, calibrating the second; rounds of one call follow, each after one not counted
-    calls = (7.0, 1.0, 8.0, 5.0, 8.0, 1.0, 8.0, 90.0)
-    column = measure(workshop, workshop.contestant("a", *calls), rounds=3, slot=1.0, slow=inf)
+    # preparing takes the first call, calibrating the second; rounds of one call follow
+    column = measure(workshop, workshop.contestant("a", 7.0, 1.0, 5.0, 1.0, 90.0), rounds=3, slot=1.0, slow=inf)
     assert column.seconds["a"] == [5.0, 1.0, 90.0]
     assert column.median("a") == 5.0
 
@@ -81,36 +80,39 @@ def test_all_take_turns_and_the_order_alternates() -> None:
     measure(workshop, *everyone, rounds=3, slot=1.0, slow=inf)
     calibration, rounds = workshop.log[:6], workshop.log[6:]
     assert calibration == ["a", "a", "b", "b", "c", "c"]
-    assert rounds == [*"aabbcc", *"ccbbaa", *"aabbcc"]  # a call that is not counted, and the one that is
+    assert rounds == ["a", "b", "c", "c", "b", "a", "a", "b", "c"]
 
 
 def test_a_slot_is_filled_with_calls() -> None:
     workshop = Workshop()
     column = measure(workshop, workshop.contestant("a", 2.0**-10), rounds=1, slot=1.0)
     assert column.seconds["a"] == [2.0**-10]
-    slot, calibrating, uncounted = 2**10, sum(2**k for k in range(9)), 2  # the first of all, and the first of the slot
-    assert len(workshop.log) == slot + calibrating + uncounted
+    calls = 2**10 + sum(2**k for k in range(9)) + 1  # one slot, calibrating up to a quarter of one, and the first call
+    assert len(workshop.log) == calls
 
 
-def test_a_call_pays_for_what_the_one_before_left() -> None:
+def test_a_slot_pays_for_what_its_calls_leave_behind() -> None:
     workshop = Workshop()
     waste: list[int] = []
 
     def run() -> float:
-        workshop.now += 1.0 + len(waste)
-        waste[:] = [1]
+        workshop.now += 1.0
+        waste.append(1)
         return 1.0
 
     def tidy(phase: str, details: Any) -> None:
-        if details["generation"] == 2:  # not what Python collects by itself now and then
+        if details["generation"] == 2 and phase == "start":  # not what Python collects by itself now and then
+            workshop.now += 2.0 * len(waste)
             waste.clear()
 
     gc.callbacks.append(tidy)
     try:
-        column = measure(workshop, Contestant("a", lambda: Job(run)), rounds=3, slot=1.0, slow=inf)
+        column = measure(
+            workshop, workshop.contestant("a", 1.0), Contestant("b", lambda: Job(run)), rounds=3, slot=12.0, slow=inf
+        )
     finally:
         gc.callbacks.remove(tidy)
-    assert column.seconds["a"] == [2.0, 2.0, 2.0]
+    assert column.seconds == {"a": [1.0] * 3, "b": [3.0] * 3}
 
 
 def test_a_first_call_that_prepares_does_not_leave_a_slot_empty() -> None:
