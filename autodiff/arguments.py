@@ -103,6 +103,8 @@ def _signature(f: Callable[..., Any]) -> "Signature":
             return inspect.signature(f, follow_wrapped=False)
         if inner is f and not hasattr(f, "__signature__"):
             return _signature(inner.__wrapped__)
+    if type(inner).__name__ == "ufunc":
+        raise ValueError("NumPy's functions have options that exclude each other: all by default is none that fits")
     return inspect.signature(f)
 
 

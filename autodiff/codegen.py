@@ -599,6 +599,8 @@ def _is_known(source: str, own: str) -> bool:
 
     if not source.isascii() or "#" in source or "\n" in source:  # Python folds some letters together
         return False
+    if re.search(r"\{\d*[!:]", source):  # it would format its arguments as text
+        return False
     try:
         tree = ast.parse(source.format(*["_"] * 9), mode="eval")
     except (SyntaxError, ValueError, LookupError, AttributeError):  # it is no expression, or formats its arguments

@@ -413,6 +413,7 @@ OWN: dict[str, tuple[Callable[[float], float], str, Any]] = {
     "on_a_line_of_its_own": (lambda x: x * x, "{0} * {0}\n", lambda out, x: 2.0 * x),
     "with_a_comment": (lambda x: x + 1.0, "{} + 1.0  # one more", 1.0),
     "with_a_format": (lambda x: x + 1.0, "{:.3f} + 1.0", 1.0),
+    "with_a_repr": (lambda x: x + 1.0, "{0!r} + 1.0", 1.0),
     "no_expression": (lambda x: x + 1.0, "return {} + 1.0", 1.0),
     "of_ours": (lambda x: math.copysign(2.0, x), "2.0 * sign({})", 0.0),  # ours is 0 at 0
     "is_less": (lambda x: float(x < 1.0), "float({} < 1.0)", 0.0),

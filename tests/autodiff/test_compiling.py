@@ -1116,6 +1116,13 @@ def test_numpy_numbers_are_floats() -> None:
         assert bits(found) == bits(a * b if a > b else a / b)
 
 
+def test_numpy_functions_compile() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert compile(numpy.sin)(0.5) == math.sin(0.5)
+    assert compile(grad(numpy.sin))(0.5) == math.cos(0.5)
+    assert compile(grad(numpy.arctan2, (0, 1)))(0.5, 2.0) == grad(ad.atan2, (0, 1))(0.5, 2.0)
+
+
 def test_numpy_numbers_cost_little() -> None:
     numpy = pytest.importorskip("numpy")
     f = lambda x, point, rates, n=1: x * point[0] * rates["a"] ** n  # noqa: E731
