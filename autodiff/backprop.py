@@ -105,29 +105,21 @@ def sweep(order: list[Node]) -> None:
                 local = rule_x if type(rule_x) is float else rule_x(node._data, node._x, node._y)
                 if local:
                     arg.grad += signal * local
-                elif local is None:
-                    raise primitive.no_return()
             arg = node._right
             if type(arg) is not float:
                 local = rule_y if type(rule_y) is float else rule_y(node._data, node._x, node._y)
                 if local:
                     arg.grad += signal * local
-                elif local is None:
-                    raise primitive.no_return()
         elif len(rules) == 1:
             local = rules[0] if type(rules[0]) is float else rules[0](node._data, node._x)
             if local:
                 node._left.grad += signal * local
-            elif local is None:
-                raise primitive.no_return()
         elif rules:  # three arguments or more
             for arg, rule in zip(node._left, rules, strict=True):
                 if type(arg) is not float:
                     local = rule if type(rule) is float else rule(node._data, *node._x)
                     if local:
                         arg.grad += signal * local
-                    elif local is None:
-                        raise primitive.no_return()
         elif type(node._left) is tuple:  # a kernel: one function gives all its local derivatives
             args = node._left
             pairs = zip(args, primitive.float_locals(node._data, node._x))  # noqa: B905  (it sees to the lengths)
@@ -138,8 +130,6 @@ def sweep(order: list[Node]) -> None:
                 for arg, local in pairs:
                     if local and type(arg) is not float:
                         arg.grad += signal * local
-                    elif local is None:
-                        raise primitive.no_return()
 
 
 def product(signal: Any, local: Any) -> Any:

@@ -597,13 +597,11 @@ def _is_known(source: str, own: str) -> bool:
     """Say whether all names in a user's source mean the same here: where it was written they may mean anything."""
     import ast
 
-    if not source.isascii() or "#" in source or "\n" in source:  # Python folds some letters together
-        return False
-    if re.search(r"\{\d*[!:]", source):  # it would format its arguments as text
-        return False
+    if not source.isascii() or re.search(r"[#\n]|\{\d*[!:]", source):
+        return False  # Python folds some letters together; and a comment, or arguments formatted as text, go nowhere
     try:
         tree = ast.parse(source.format(*["_"] * 9), mode="eval")
-    except (SyntaxError, ValueError, LookupError, AttributeError):  # it is no expression, or formats its arguments
+    except (SyntaxError, ValueError, LookupError, AttributeError):  # it is no expression, or no template
         return False
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - {"_", "math"}
     called = {name for name in _called(source) if name == own or _is_pythons(name)}

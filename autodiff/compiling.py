@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from autodiff.arguments import _shape, readable_name
 from autodiff.codegen import same
-from autodiff.exporting import Code, Exported
+from autodiff.exporting import Code, Exported, joined
 from autodiff.looping import _BackwardLoop, _BackwardPart, _ForwardLoop, _ForwardPart, _LoopCache, _Spread
 from autodiff.specialising import Specialisation, _Backward, _Cache, _Forward
 from autodiff.transforms import batch_of
@@ -126,7 +126,7 @@ class Compiled:
     def source(self) -> str:
         """The generated Python, one function for each structure of arguments seen so far."""
         sources = [entry.source for cache in (self._forward, self._backward) for entry in cache.entries.values()]
-        return "\n\n".join(sources).rstrip("\n") or f"# {self.__name__} has no code before its first call"
+        return joined(sources) or f"# {self.__name__} has no code before its first call"
 
     @property
     def specialisations(self) -> tuple[Specialisation, ...]:

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from autodiff.trees import leaves
@@ -16,6 +16,11 @@ NO_VALUES = (
     "compile and pickle the derivative"
 )
 UNSEEN = "{} was pickled or saved before a call took this way through it: compile the function itself here"
+
+
+def joined(sources: Iterable[str]) -> str:
+    """Put several printed functions together, to be read."""
+    return "\n\n".join(sources).rstrip("\n")
 
 
 class UnseenError(LookupError):
@@ -126,7 +131,7 @@ class Exported:
     @property
     def source(self) -> str:
         """The generated Python."""
-        return "\n\n".join(code.source for code in self.codes).rstrip("\n")
+        return joined(code.source for code in self.codes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Exported, (self.__name__, self.codes)

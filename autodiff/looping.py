@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from operator import is_
 from typing import Any, NamedTuple
 
 from autodiff.arguments import _made_plain, _parameters, _signature, _structure
@@ -406,9 +407,8 @@ def _takes(f: Callable[..., Any], count: int) -> bool:
 
 def _as_lists(columns: tuple[Any, ...]) -> tuple[Any, ...]:
     """Turn columns that cannot be looked into, such as the values of a dict, into lists."""
-    if all(isinstance(x, list | tuple) or is_array(x) for x in columns):
-        return columns
-    return tuple([x if isinstance(x, list | tuple) or is_array(x) else list(x) for x in columns])
+    lists = tuple([x if isinstance(x, list | tuple) or is_array(x) else list(x) for x in columns])
+    return columns if all(map(is_, lists, columns)) else lists
 
 
 def _as_array(row: Any) -> Any:

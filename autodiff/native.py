@@ -23,6 +23,7 @@ from autodiff.backends import (
     signature_of,
     skeleton,
 )
+from autodiff.exporting import joined
 from autodiff.primitives import Primitive, constant
 from autodiff.rolling import Place, Rolled, Target
 from autodiff.specialising import _is_watched, _Leaves, _with_signals
@@ -454,7 +455,7 @@ class Native:
     @property
     def source(self) -> str:
         """The Python that Numba translates, for each structure of arguments seen so far."""
-        return "\n\n".join(kernel.source for kernel in self._kernels.values()).rstrip("\n")
+        return joined(kernel.source for kernel in self._kernels.values())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Native, (self.function, self.plain, self.max_ways)

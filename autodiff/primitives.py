@@ -78,15 +78,37 @@ def shortened(x: Any, width: int = 60) -> str:
 _FLOATS: dict[str, Any] = {}  # the names of this module, where those of primitives stand for their float functions
 
 
+def _is_own(rule: Any) -> bool:
+    return type(rule) is FunctionType and rule.__globals__ is globals()
+
+
 def _on_floats(rule: Any) -> Any:
     """Give the form of a rule of this module that takes floats only: it saves a call for each primitive in it.
 
     >>> _on_floats(sin.derivatives[0])(0.0, 0.0)
     1.0
     """
-    if type(rule) is FunctionType and rule.__globals__ is globals():
+    if _is_own(rule):
         return FunctionType(rule.__code__, _FLOATS, rule.__name__, rule.__defaults__, rule.__closure__)
     return rule
+
+
+class _Returning:
+    """A rule that a user wrote. What it does not return would be taken for 0, without a word; here it is an error."""
+
+    def __init__(self, name: str, rule: Callable[..., Any], lists: bool = False) -> None:
+        self.name = name
+        self.rule = rule
+        self.lists = lists  # whether it gives all local derivatives at once
+
+    def __call__(self, *args: Any) -> Any:
+        """Evaluate the rule."""
+        found = self.rule(*args)
+        if self.lists and found is not None:
+            found = tuple(found)
+        if found is None or (self.lists and any(local is None for local in found)):
+            raise TypeError(f"a local derivative of {self.name} is None: is a return missing?")
+        return found
 
 
 class Primitive:
@@ -122,14 +144,18 @@ class Primitive:
         self.name = self.__name__ = name
         self.value = value
         self.source = source
-        what, kinds = f"a local derivative of {name}", "a number or a function"
-        self.derivatives = tuple([rule if callable(rule) else constant(rule, what, kinds) for rule in derivatives])
+        self.derivatives = tuple(map(self._checked, derivatives))
         self.float_rules = tuple(map(_on_floats, self.derivatives))
         self.defaults = defaults
         self.arity: int | None = len(derivatives)
         known = re.search(r"^ *([A-Z].*\.)$", value.__doc__ or "", flags=re.MULTILINE)
         summary = known[1] if known else f"Return {name} of the arguments."
         self.__doc__ = f"{summary}\n\nTakes floats and returns a float, or takes Values and returns a Value."
+
+    def _checked(self, rule: Any) -> Rule:
+        if not callable(rule):
+            return constant(rule, f"a local derivative of {self.name}", "a number or a function")
+        return rule if _is_own(rule) else _Returning(self.name, rule)
 
     @property
     def is_ours(self) -> bool:
@@ -149,18 +175,7 @@ class Primitive:
         (-4.0,)
         """
         rules = self.derivatives if wanted is None else [self.derivatives[i] for i in wanted]
-        found = tuple([rule(out, *args) if callable(rule) else rule for rule in rules])
-        self._check_returns(found)
-        return found
-
-    def _check_returns(self, found: Sequence[Any]) -> None:
-        for local in found:
-            if local is None:
-                raise self.no_return()
-
-    def no_return(self) -> TypeError:
-        """Return the error for a local derivative that is None; taken for 0, it would be lost without a word."""
-        return TypeError(f"a local derivative of {self.name} is None: is a return missing?")
+        return tuple([rule(out, *args) if callable(rule) else rule for rule in rules])
 
     def __call__(self, *args: Any) -> Any:
         """Apply to floats, giving a float, or to Values, giving a Value.
@@ -245,8 +260,8 @@ class Kernel(Primitive):
     def __init__(self, name: str, value: Callable[..., float], source: str, derivatives: Callable[..., Any]) -> None:
         super().__init__(name, value, source)
         self.arity = None
-        self._all_derivatives = derivatives
-        self._all_on_floats = _on_floats(derivatives)
+        self._all_derivatives = derivatives if _is_own(derivatives) else _Returning(name, derivatives, lists=True)
+        self._all_on_floats = _on_floats(self._all_derivatives)
 
     def locals(self, out: Any, args: tuple[Any, ...], wanted: Sequence[int] | None = None) -> tuple[Any, ...]:
         """Evaluate every local derivative, on floats or on Values; give those wanted.
@@ -254,9 +269,8 @@ class Kernel(Primitive):
         >>> total.locals(3.0, (1.0, 2.0))
         (1.0, 1.0)
         """
-        found = self._listed(self._all_derivatives(out, *args))
+        found = tuple(self._all_derivatives(out, *args))
         self._check_length(found, args)
-        self._check_returns(found)
         return found if wanted is None else tuple(found[i] for i in wanted)
 
     def float_locals(self, out: float, args: tuple[float, ...]) -> Sequence[float]:
@@ -266,17 +280,8 @@ class Kernel(Primitive):
         [1.0, 1.0]
         """
         found: Sequence[float] = self._all_on_floats(out, *args)
-        try:
-            self._check_length(found, args)
-        except TypeError:  # a generator has no length, and None is none
-            found = self._listed(found)
-            self._check_length(found, args)
+        self._check_length(found, args)
         return found
-
-    def _listed(self, found: Any) -> tuple[Any, ...]:
-        if found is None:
-            raise self.no_return()
-        return tuple(found)
 
     def _check_length(self, found: Sequence[Any], args: tuple[Any, ...]) -> None:
         if len(found) != len(args):
@@ -576,5 +581,5 @@ SAFE = frozenset(
     sum dot affine sum_of_squares""".splitlines()
     for name in line.split()
 )
-# Kernels whose value is written with + and * alone: the compiler runs it on symbols to write it out.
+# Kernels whose value is written with + and * alone: run on symbols, it writes itself out, in code and in pictures.
 WRITTEN_OUT = frozenset({total, dot_product, affine_map, sum_of_squares})

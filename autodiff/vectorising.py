@@ -27,6 +27,7 @@ from autodiff.backends import (
     skeleton,
 )
 from autodiff.codegen import ATOM, Names, Text, bare, number, template
+from autodiff.exporting import joined
 from autodiff.primitives import Primitive
 from autodiff.rolling import Plan, condition
 from autodiff.specialising import _is_watched
@@ -453,7 +454,7 @@ class Vectorised:
     @property
     def source(self) -> str:
         """The generated Python, for each structure of arguments seen so far."""
-        return "\n\n".join(entry.source for entry in self._entries.values()).rstrip("\n")
+        return joined(entry.source for entry in self._entries.values())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Vectorised, (self.function, self.max_ways)

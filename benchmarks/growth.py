@@ -171,7 +171,7 @@ def tables(settings: Settings) -> Iterator[str]:
 TEXT = """
 Value and gradient of a deep program (a chain `y = y a + b`) and a wide one (Rosenbrock's function), by the number of
 operations. "Eager" builds the graph, sweeps it and drops it; what grows there is the share of Python's garbage
-collector, which goes over all nodes whenever their number has grown by a quarter, so the same is shown without it
+collector, which goes over all nodes again and again while they become more, so the same is shown without it
 (`gc.disable()`). "Compiled" calls the compiled function, whose first call is not counted here. Memory is Python's own
 count (tracemalloc), in a run of its own. micrograd's recursion limit was raised; it makes more nodes for the same
 function, and its time is divided by the number of ours.

@@ -17,7 +17,7 @@ _OF_NUMBERS = (squared_error, half_squared_error, mean_squared_error)  # losses 
 
 
 def rows_of(data: Any) -> Any:
-    """Give the rows of an array or a data frame; anything else as it is.
+    """Give a data frame as the array of its rows, anything else as it is.
 
     >>> rows_of([[1.0, 2.0]])
     [[1.0, 2.0]]
