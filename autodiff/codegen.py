@@ -7,13 +7,14 @@ import builtins
 import keyword
 import math
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff import special
+from autodiff.doubts import hopeful_products, proofs, tainted_by
 from autodiff.primitives import Primitive
 from autodiff.terms import Ask, Block, Builder, Identity, Term
 from autodiff.zeros import Regions
@@ -21,6 +22,7 @@ from autodiff.zeros import Regions
 __all__: list[str] = []
 
 DEPTH = 4  # deeper expressions are hardly faster, and harder to read
+MANY = 16  # results, rather than all of which something else may be checked
 WIDTH = 100  # characters of an expression that is still put into another
 ATOM = 100  # precedence of a name, a call or a parenthesis
 RESERVED = frozenset({*keyword.kwlist, *dir(builtins), *dir(math), *dir(special)})  # these read as what they are
@@ -174,6 +176,13 @@ class Text(NamedTuple):
         return self.text if self.precedence >= needed else f"({self.text})"
 
 
+class Suspects(NamedTuple):
+    """What is checked at the end of a way: that nothing is nan, or that all is finite."""
+
+    terms: list[Term]
+    must_be_finite: bool = False
+
+
 class Printer:
     """Prints a tree of blocks as the lines of a function."""
 
@@ -198,7 +207,7 @@ class Printer:
         self.sinks: Callable[[Block], list[tuple[Any, str]]] = lambda block: []  # accumulators that outputs go to
         self.blocks = builder.blocks()
         self.sizes: dict[Block, int] = {}
-        self.suspects: dict[Block, list[Term]] = {}
+        self.suspects: dict[Block, Suspects] = {}
         self.needed: set[Term] = set()
         self.hopeful: set[Term] = set()
         self.texts: dict[Term, Text] = {}
@@ -512,37 +521,21 @@ class Printer:
         return self.names.constant(x)
 
     def _find_suspects(self) -> None:
-        """Find the outputs of each way that a hopeful product may have turned to nan: they are checked."""
+        """Find what is checked at the end of each way, since a hopeful product may have turned to nan."""
         tainted = tainted_by(self.hopeful, self.blocks)
         for block in self.blocks:
-            self.suspects[block] = list(
-                dict.fromkeys(x for x in block.outputs or () if isinstance(x, Term) and x in tainted)
-            )
-            if not self.builder.in_loop:  # there, the sums over all examples are checked
-                for x in self.suspects[block]:
-                    x.uses += 1
-
-
-STICKY = frozenset({p.add, p.sub, p.mul, p.neg, p.chain})  # a nan among the arguments is one in the result
-
-
-def hopeful_products(blocks: Iterable[Block], needed: Container[Term], unused: Iterable[Term] = ()) -> set[Term]:
-    """Find the products with an error signal that may be computed as ordinary ones.
-
-    Such a product, `chain`, is 0 where one factor is, whatever the other. Computed as an ordinary product it may be
-    nan; that is no harm if the nan is sure to be seen in a result, which is then computed again.
-    """
-    hidden = set(unused)  # a nan in these might reach no result
-    found = set()
-    for block in reversed(list(blocks)):
-        hidden.update(x for x in (block.question.operands if block.question else ()) if isinstance(x, Term))
-        for term in reversed(block.terms):
-            if term in needed:
-                if term in hidden or term.primitive not in STICKY:
-                    hidden.update(x for x in term.args if isinstance(x, Term))
-                if term.primitive is p.chain and term not in hidden:
-                    found.add(term)
-    return found
+            outputs = [x for x in block.outputs or () if isinstance(x, Term) and x in tainted]
+            self.suspects[block] = Suspects(list(dict.fromkeys(outputs)))
+        if self.builder.in_loop:  # there, the sums over all examples are checked
+            return
+        most = max(len(found.terms) for found in self.suspects.values())
+        if most >= MANY:
+            for block, proof in proofs(self.builder.root, self.needed, self.hopeful, tainted, most // 2).items():
+                if len(proof) <= len(self.suspects[block].terms) // 2:
+                    self.suspects[block] = Suspects(proof, must_be_finite=True)
+        for found in self.suspects.values():
+            for x in found.terms:
+                x.uses += 1
 
 
 def is_term(x: Any) -> bool:
@@ -558,14 +551,6 @@ def softmaxes(terms: list[Term], regions: Regions) -> dict[Term, list[Term]]:
             logits = tuple([x if type(x) is float else id(x) for x in term.args[1:]])
             groups.setdefault((regions.home(term), logits), []).append(term)
     return {term: group for group in groups.values() if len(group) > 1 for term in group}
-
-
-def tainted_by(products: set[Term], blocks: Iterable[Block]) -> set[Term]:
-    """Find all that a nan in one of these products may reach."""
-    tainted = set(products)
-    for block in blocks:
-        tainted.update(t for t in block.terms if any(x in tainted for x in t.args if isinstance(x, Term)))
-    return tainted
 
 
 def same(x: float, y: float) -> bool:

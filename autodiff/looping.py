@@ -156,9 +156,10 @@ class _Loop(_Entry):
         """Print what comes after the loop."""
         count = f"{self.names.builtin('len')}({self.columns[0]})"
         lines = []
-        if any(printer.suspects.values()):
-            value = any(b.outputs[0] in found for b, found in printer.suspects.items() if found and b.outputs)
-            lines += self.suspicion(printer, [self.total()] * value + list(self.accumulators.values()))
+        suspects = {block: found.terms for block, found in printer.suspects.items()}
+        if any(suspects.values()):
+            value = any(b.outputs[0] in found for b, found in suspects.items() if found and b.outputs)
+            lines += self.suspicion([self.total()] * value + list(self.accumulators.values()))
         if not self.is_mean:
             return [*lines, *self.end("")]
         if self.accumulators:

@@ -11,7 +11,8 @@ from itertools import product
 from typing import Any
 
 from autodiff import primitives as p
-from autodiff.codegen import ATOM, COMPARISONS, Text, bare, hopeful_products, number, tainted_by, template
+from autodiff.codegen import ATOM, COMPARISONS, Text, bare, number, template
+from autodiff.doubts import hopeful_products, tainted_by
 from autodiff.primitives import Primitive
 from autodiff.terms import Ask, Block, Builder, Term
 

@@ -426,15 +426,21 @@ class _Entry:
             defaults = (None, None) if self.in_loop else _defaults(self.owner.function)
         return Code(self.name, source, careful, objects, words, defaults, self.shape, self.is_backward)
 
-    def suspicion(self, printer: Printer, names: list[str]) -> list[str]:
-        """Print the check of results that a product of 0 and infinity may have spoilt."""
+    def check(self, printer: Printer, block: Block) -> list[str]:
+        """Print the check at the end of a way."""
+        found = printer.suspects[block]
+        return self.suspicion([printer.operand(x).text for x in found.terms], found.must_be_finite)
+
+    def suspicion(self, names: list[str], must_be_finite: bool = False) -> list[str]:
+        """Print the check of numbers that a product of 0 and infinity may have spoilt, or that prove there was none."""
         if not names:
             return []
         doubt = self.names.own("doubt")
         lines = [f"{doubt} {'+=' if i else '='} {' + '.join(names[i : i + 50])}" for i in range(0, len(names), 50)]
+        is_doubtful = f"{doubt} - {doubt} != 0.0" if must_be_finite else f"{doubt} != {doubt}"
         return [
             *lines,
-            f"if {doubt} != {doubt}:  # 0 * inf somewhere? An exact 0 wins",
+            f"if {is_doubtful}:  # 0 * inf somewhere? An exact 0 wins",
             f"    {self.calling('careful')}",
         ]
 
@@ -457,9 +463,8 @@ class _Forward(_Entry):
         return record.value()
 
     def give(self, printer: Printer, block: Block) -> list[str]:
-        doubts = [printer.operand(x).text for x in printer.suspects[block]]
         return [
-            *self.suspicion(printer, doubts),
+            *self.check(printer, block),
             f"return {self.show(printer, block.result, iter(block.outputs or ()))}",
         ]
 
@@ -512,8 +517,7 @@ class _Backward(_Entry):
 
     def give(self, printer: Printer, block: Block) -> list[str]:
         value, *signals, found = block.outputs or [0.0, _Leaves()]
-        doubts = [printer.operand(x).text for x in printer.suspects[block]]
-        lines = self.suspicion(printer, doubts)
+        lines = self.check(printer, block)
         result = printer.operand(value)
         # An error must leave the gradients as they were: what may raise comes before the first of them changes.
         if not result.text.isidentifier():

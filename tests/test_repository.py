@@ -30,6 +30,7 @@ AUTODIFF_ORDER = [
     "tracing",
     "terms",
     "zeros",
+    "doubts",
     "codegen",
     "exporting",
     "arguments",

@@ -1,0 +1,74 @@
+"""Hopeful products: an exact 0 wins over infinity and nan, however results or factors are checked."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import autodiff
+from autodiff import compile, value_and_grad
+
+INPUTS, HIDDEN = 6, 4
+COUNT = INPUTS * HIDDEN + HIDDEN + HIDDEN + 3  # parameters of the network below
+INF, NAN = float("inf"), float("nan")
+
+usual = st.sampled_from([0.0, -0.0, 0.5, -1.5]) | st.floats(-2.0, 2.0)
+extreme = st.sampled_from([1e200, -1e200, 1e308, -1e308, 5e-324, INF, -INF, NAN])
+
+
+@st.composite
+def points(draw: st.DrawFn) -> tuple[list[float], list[float]]:
+    """Draw parameters and inputs; one or two are extreme, for of more something always shows."""
+    numbers = draw(st.lists(usual, min_size=COUNT + INPUTS, max_size=COUNT + INPUTS))
+    for place in draw(st.lists(st.integers(0, COUNT + INPUTS - 1), max_size=2)):
+        numbers[place] = draw(extreme)
+    return numbers[:COUNT], numbers[COUNT:]
+
+
+def network(parameters: Sequence[Any], x: Sequence[Any], act: Any, factor: float) -> Any:
+    """Compute the output of a small network, with a penalty on its parameters unless its factor is 0."""
+    ends = INPUTS * HIDDEN, INPUTS * HIDDEN + HIDDEN, INPUTS * HIDDEN + 2 * HIDDEN
+    rows, biases, last = parameters[: ends[0]], parameters[ends[0] : ends[1]], parameters[ends[1] : ends[2]]
+    hidden = [act(autodiff.affine(rows[INPUTS * i : INPUTS * (i + 1)], x, b)) for i, b in enumerate(biases)]
+    *_, bias, scale, unit = parameters
+    output = autodiff.affine(last, hidden, bias) * scale * unit
+    return output + factor * autodiff.sum_of_squares(parameters) if factor else output
+
+
+ACTIVATIONS = [autodiff.relu, autodiff.tanh, autodiff.softsign, autodiff.square, lambda x: x, lambda x: 1.0 * x + x * x]
+
+
+def loss(act: Any, factor: float) -> Callable[..., Any]:
+    """Choose the activation and the weight of the penalty once and for all."""
+    return lambda parameters, x: network(parameters, x, act, factor)
+
+
+KEYS = [(act, factor) for act in ACTIVATIONS for factor in (0.0, 1e-4, 1.0)]
+gradients = {key: (value_and_grad(loss(*key)), compile(value_and_grad(loss(*key)))) for key in KEYS}
+
+
+@settings(max_examples=1000)
+@given(st.sampled_from(KEYS), points())
+@example((autodiff.relu, 0.0), ([0.0] * COUNT, [1.0, INF, 0.0, -INF, 2.0, 1.0]))
+@example((autodiff.relu, 0.0), ([1.0] * (COUNT - 2) + [1e200, 1e200], [0.0] * INPUTS))
+@example((autodiff.tanh, 0.0), ([0.0] * (COUNT - 2) + [1e200, 1e200], [0.0] * INPUTS))
+@example((autodiff.relu, 0.0), ([1.0] * (COUNT - 1) + [INF], [-1.0] * INPUTS))
+@example((autodiff.relu, 0.0), ([1.0] * (COUNT - 7) + [1e200, -1e200, 1.0, -1.0, 0.0, 1e200, 1.0], [0.0] * INPUTS))
+@example((autodiff.tanh, 0.0), ([1.0] * COUNT, [INF] + [0.0] * (INPUTS - 1)))
+@example((autodiff.relu, 1e-4), ([1.7e308] * COUNT, [0.0] * INPUTS))
+@example((autodiff.relu, 1.0), ([1e200] * COUNT, [0.0, -1e200, INF, 1e200, 0.0, 1.0]))
+def test_an_exact_zero_wins_whatever_is_checked(key: Any, point: tuple[list[float], list[float]]) -> None:
+    eager, fast = gradients[key]
+    fast(*point)  # perhaps the first call, which runs f
+    assert repr(fast(*point)) == repr(eager(*point))
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS[:4])
+def test_of_many_results_only_the_factors_are_checked(act: Any) -> None:
+    _, fast = gradients[act, 1.0]
+    fast([0.5] * COUNT, [1.0] * INPUTS)
+    (check,) = re.findall(r"doubt = (.*)\n        if doubt - doubt != 0.0:", fast.source)
+    assert check.count(" + ") < COUNT / 2
