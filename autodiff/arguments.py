@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 CHECKS_PER_LINE = 5
+MANY = 150  # numbers of a list, all of which are faster checked by one call than each by itself
 
 
 class _Layout:
@@ -27,6 +28,7 @@ class _Layout:
         self.lines: list[str] = []
         self.numbers: list[Term] = []
         self.constants: list[Term] = []
+        self.checked: set[Term] = set()  # numbers that a check of their list has shown to be floats
         self.wrong = ""  # the statement for arguments of another structure
 
     def take_apart(self, name: str, tree: Any, rows: bool = False) -> None:
@@ -52,13 +54,23 @@ class _Layout:
             self._check(f"{wrong_type} or {self.names.builtin('list')}({name}) != {shown}")
             self._unpack(parts, f"{name}.values()")
         elif isinstance(tree, list | tuple):
-            self._check(f"{wrong_type} or {self.names.builtin('len')}({name}) != {len(tree)}")
+            self._check(f"{wrong_type} or {self._wrong_length(name, tree)}")
             self._unpack(parts, name)
         else:
             self._check(wrong_type)
             self.lines += [f"{part} = {name}{way}" for part, (way, _) in zip(parts, entries, strict=True)]
+        first = len(self.numbers)
         for part, (_, item) in zip(parts, entries, strict=True):
             self.take_apart(part, item if type(item) is not float or not is_array(tree) else float(item))
+        if _is_long(tree):
+            self.checked.update(self.numbers[first:])
+
+    def _wrong_length(self, name: str, tree: Any) -> str:
+        """Print the test for another length; for many numbers, also for anything that is no float."""
+        if not _is_long(tree):
+            return f"{self.names.builtin('len')}({name}) != {len(tree)}"
+        asked, wanted, made, each = map(self.names.builtin, ("type", "float", "list", "map"))
+        return f"{made}({each}({asked}, {name})) != [{wanted}] * {len(tree)}"
 
     def _check(self, condition: str) -> None:
         if condition != "False":
@@ -71,9 +83,14 @@ class _Layout:
     def check_numbers(self) -> None:
         """Write the check that all numbers are floats."""
         asked, wanted = self.names.builtin("type"), self.names.builtin("float")
-        checks = [f"{asked}({term.name}) is not {wanted}" for term in self.numbers]
+        checks = [f"{asked}({term.name}) is not {wanted}" for term in self.numbers if term not in self.checked]
         for i in range(0, len(checks), CHECKS_PER_LINE):
             self._check(" or ".join(checks[i : i + CHECKS_PER_LINE]))
+
+
+def _is_long(tree: Any) -> bool:
+    """Say whether an argument is a list of so many floats that one check of all pays."""
+    return isinstance(tree, list | tuple) and len(tree) >= MANY and set(map(type, tree)) == {float}
 
 
 def readable_name(f: Callable[..., Any]) -> str:

@@ -970,6 +970,31 @@ def _mirror(tree: Any, again: Any = None) -> Any:
     return tree_map(lambda x: -x * 0.5 if isinstance(x, float | Value) else x, tree), again
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_long_lists_are_checked_as_a_whole(kind: type) -> None:
+    """One check finds another length, and every number that is no float."""
+    numpy = pytest.importorskip("numpy")
+
+    def f(xs: Any) -> Any:
+        return xs[7] / 2 + sum(x * x for x in xs)
+
+    fast = compile(f)
+    floats = [0.1 * i for i in range(200)]
+    assert fast(kind(floats)) == f(floats)
+    assert fast.source.count("type(") == 1
+    assert "[float] * 200" in fast.source
+    for odd in (3, 2**60 + 1, numpy.float64(0.3), numpy.float32(0.1)):
+        given = kind([*floats[:7], odd, *floats[8:]])
+        assert fast(given) == f([*floats[:7], float(odd), *floats[8:]])
+    assert fast(kind(floats[:-1])) == f(floats[:-1])
+    mixed = kind([*floats[:7], Value(0.25), *floats[8:]])
+    assert fast(mixed).data == f(list(mixed)).data
+    for wrong in ("1", None, 1j):
+        with pytest.raises(TypeError):
+            fast(kind([*floats[:7], wrong, *floats[8:]]))
+    assert fast(kind(floats)) == f(floats)
+
+
 @given(st.lists(TREES, min_size=1, max_size=4))
 def test_any_structure_is_its_own_specialisation(trees: list[Any]) -> None:
     fast = compile(_mirror)
