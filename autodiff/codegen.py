@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from autodiff import primitives as p
 from autodiff import special
-from autodiff.doubts import hopeful_products, proofs, tainted_by
+from autodiff.doubts import doubled, factors, hopeful_products, proofs, tainted_by
 from autodiff.primitives import Primitive
 from autodiff.terms import Ask, Block, Builder, Identity, Term
 from autodiff.zeros import Regions
@@ -210,6 +210,7 @@ class Printer:
         self.suspects: dict[Block, Suspects] = {}
         self.needed: set[Term] = set()
         self.hopeful: set[Term] = set()
+        self.doubled: set[Term] = set()  # products c * (2 * z) that are printed as (2 * c) * z
         self.texts: dict[Term, Text] = {}
         self.numbers: dict[float | str, Text] = {}
         self.values = self.derivatives = 0
@@ -262,7 +263,7 @@ class Printer:
     def expression(self, term: Term) -> Text:
         """Print the operation of a term."""
         shape = self._shape(term)
-        args = [self.operand(x) for x in term.args]
+        args = [self.operand(x) for x in self._arguments(term)]
         depth, may_raise, is_safe = 0, term.may_raise, term.is_safe
         for a in args:
             depth = a.depth if a.depth > depth else depth
@@ -279,6 +280,12 @@ class Printer:
         if precedence in (10, 20) and len(args) == 2 and args[0].precedence == precedence:
             depth = max(args[0].depth - 1, args[1].depth)  # a + b + c has no parentheses
         return Text(text, precedence, depth + 1, may_raise, is_safe)
+
+    def _arguments(self, term: Term) -> tuple[Any, ...]:
+        if term not in self.doubled:
+            return term.args
+        factor, double = term.args
+        return 2.0 * factor, double.args[1]
 
     def _shape(self, term: Term) -> Template:
         """Find how an operation prints."""
@@ -304,8 +311,8 @@ class Printer:
 
     def _may_inline(self, term: Term, text: Text, user: Term | None) -> bool:
         """Decide whether an expression is put into its one use, rather than given a name."""
-        if term.uses != 1 or text.depth > DEPTH or len(text.text) > WIDTH:
-            return False
+        if term.uses != 1 or text.depth > DEPTH + (user is None) or len(text.text) > WIDTH:
+            return False  # a result may be deeper, for nothing more will be around it
         return user is None or not self._repeats(user, term, text)
 
     def _repeats(self, user: Term, term: Term, text: Text) -> bool:
@@ -528,14 +535,21 @@ class Printer:
             self.suspects[block] = Suspects(list(dict.fromkeys(outputs)))
         if self.builder.in_loop:  # there, the sums over all examples are checked
             return
-        most = max(len(found.terms) for found in self.suspects.values())
-        if most >= MANY:
-            for block, proof in proofs(self.builder.root, self.needed, self.hopeful, tainted, most // 2).items():
-                if len(proof) <= len(self.suspects[block].terms) // 2:
-                    self.suspects[block] = Suspects(proof, must_be_finite=True)
+        if max(len(found.terms) for found in self.suspects.values()) >= MANY:
+            self._prove(tainted)
         for found in self.suspects.values():
             for x in found.terms:
                 x.uses += 1
+
+    def _prove(self, tainted: set[Term]) -> None:
+        """Check factors rather than results, if these are more than twice as many at the end of each way."""
+        doubled_ = doubled(self.builder.root, self.blocks, self.needed, tainted)
+        reasons = {t: factors(t) for t in self.hopeful} | {t: [square] for t, square in doubled_.items()}
+        most = {b: len(found.terms) // 2 for b, found in self.suspects.items() if b.outputs is not None}
+        found = proofs(self.builder.root, self.needed, reasons, tainted, max(most.values()))
+        if all(block in found and len(found[block]) <= count for block, count in most.items()):
+            self.doubled = set(doubled_)
+            self.suspects |= {block: Suspects(proof, must_be_finite=True) for block, proof in found.items()}
 
 
 def is_term(x: Any) -> bool:

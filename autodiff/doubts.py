@@ -6,6 +6,7 @@ all at once: either no result is nan, or, where those are many, all factors are 
 """
 
 from collections.abc import Container, Iterable
+from typing import Any
 
 from autodiff import primitives as p
 from autodiff.terms import FLAGS, Block, Term
@@ -42,13 +43,43 @@ def tainted_by(products: set[Term], blocks: Iterable[Block]) -> set[Term]:
     return tainted
 
 
-def proofs(
-    root: Block, needed: Container[Term], hopeful: set[Term], tainted: set[Term], limit: int
-) -> dict[Block, list[Term]]:
-    """Find, for the end of each way, terms that are all finite only if no product on it is nan; at most `limit`.
+def factors(product: Term) -> list[Term]:
+    """List what must be finite for a product to be none of 0 and infinity.
 
-    A product is none if its factors are finite. Where a branch leaves it out, it is 0, and so is what was computed for
-    it alone. Therefore only values that have nothing to do with the products answer for others.
+    A product with a flag may be the root of a branch, else is as finite as the other factor: it stands for both.
+    """
+    found = [x for x in product.args if isinstance(x, Term)]
+    return [product] if any(x.primitive in FLAGS for x in found) else found
+
+
+def doubled(root: Block, blocks: Iterable[Block], needed: Container[Term], tainted: set[Term]) -> dict[Term, Term]:
+    """Find products c * (2 * z) that are (2 * c) * z to the bit if 2 * z is finite, as it is if the square of z is.
+
+    Give for each the square: a value that is computed wherever the product is.
+    """
+    found = {}
+    at_root: dict[Any, Term] = {}
+    for block in blocks:
+        squares = at_root if block is root else dict(at_root)
+        for term in block.terms:
+            if term.primitive is p.mul and term in needed:
+                x, y = term.args
+                if x is y and not term.deriving and term not in tainted:
+                    squares[x] = term
+                elif type(x) is float and abs(x) < 1.0 and y.primitive is p.mul and y.uses == 1 and y.args[0] == 2.0:
+                    square = squares.get(y.args[1])
+                    if square is not None:
+                        found[term] = square
+    return found
+
+
+def proofs(
+    root: Block, needed: Container[Term], reasons: dict[Term, list[Term]], tainted: set[Term], limit: int
+) -> dict[Block, list[Term]]:
+    """Find, for the end of each way, terms that are all finite only if all on it is that has to be; at most `limit`.
+
+    `reasons` says of terms what has to be finite. Where a branch leaves out a product, it is 0, and so is what was
+    computed for it alone. Therefore only values that have nothing to do with the products answer for others.
     """
     found = {}
     answering: dict[Term, Term] = {}
@@ -57,7 +88,7 @@ def proofs(
         terms = [t for t in block.terms if t in needed]
         values = [t for t in terms if not t.deriving and t not in tainted]
         _find_answering(values, (block, None) if block is root else (block,), answering)
-        proof = before | dict.fromkeys(answering.get(x, x) for t in terms if t in hopeful for x in _to_prove(t))
+        proof = before | dict.fromkeys(answering.get(x, x) for t in terms for x in reasons.get(t, ()))
         if len(proof) <= limit:
             if block.outputs is not None:
                 found[block] = list(proof)
@@ -72,9 +103,3 @@ def _find_answering(values: list[Term], places: Container[Block | None], answeri
         for x in value.args if value.primitive in SPREADING else ():
             if isinstance(x, Term) and x.block in places:
                 answering.setdefault(x, last)
-
-
-def _to_prove(product: Term) -> list[Term]:
-    """List what must be finite: the factors; or, if one is a flag, the product, which may be the root of a branch."""
-    factors = [x for x in product.args if isinstance(x, Term)]
-    return [product] if any(x.primitive in FLAGS for x in factors) else factors

@@ -181,8 +181,8 @@ class Regions:
             return self.home(term) is None
         if may_raise and self._at(user) is not None:
             return False
-        if user in self._roots and user.uses > 1:
-            return False  # inside its region, the root is another name for the signal
+        if user in self._roots and user.uses > 1 and not self.used_outside(user):
+            return False  # inside its region, the root is another name for the signal; used outside, it has its own
         if self._totals.get(user) is term:
             return False  # it needs a name to be added to
         return self.home(term) is None or self.home(term) in self.path(self._at(user))
