@@ -22,7 +22,8 @@ from autodiff.zeros import Regions
 __all__: list[str] = []
 
 DEPTH = 4  # deeper expressions are hardly faster, and harder to read
-MANY = 16  # results, rather than all of which something else may be checked
+MANY = 16  # results, rather than all of which their factors may be checked
+SHARE = 0.5  # of their number, at most so many factors
 WIDTH = 100  # characters of an expression that is still put into another
 ATOM = 100  # precedence of a name, a call or a parenthesis
 RESERVED = frozenset({*keyword.kwlist, *dir(builtins), *dir(math), *dir(special)})  # these read as what they are
@@ -542,10 +543,10 @@ class Printer:
                 x.uses += 1
 
     def _prove(self, tainted: set[Term]) -> None:
-        """Check factors rather than results, if these are more than twice as many at the end of each way."""
+        """Check factors rather than results, if they are so much fewer at the end of each way."""
         doubled_ = doubled(self.builder.root, self.blocks, self.needed, tainted)
         reasons = {t: factors(t) for t in self.hopeful} | {t: [square] for t, square in doubled_.items()}
-        most = {b: len(found.terms) // 2 for b, found in self.suspects.items() if b.outputs is not None}
+        most = {b: int(SHARE * len(found.terms)) for b, found in self.suspects.items() if b.outputs is not None}
         found = proofs(self.builder.root, self.needed, reasons, tainted, max(most.values()))
         if all(block in found and len(found[block]) <= count for block, count in most.items()):
             self.doubled = set(doubled_)
