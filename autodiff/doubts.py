@@ -5,6 +5,7 @@ infinite. An ordinary product is faster, and differs only there, by a nan. Such 
 all at once: either no result is nan, or, where those are many, all factors are finite. Else all is computed again.
 """
 
+import math
 from collections.abc import Container, Iterable
 from typing import Any
 
@@ -46,10 +47,12 @@ def tainted_by(products: set[Term], blocks: Iterable[Block]) -> set[Term]:
 def factors(product: Term) -> list[Term]:
     """List what must be finite for a product to be none of 0 and infinity.
 
-    A product with a flag may be the root of a branch, else is as finite as the other factor: it stands for both.
+    With a flag as a factor the product may be the root of a branch, else it is as finite as the other factor: it stands
+    for both. So it does for a factor that is infinite always.
     """
     found = [x for x in product.args if isinstance(x, Term)]
-    return [product] if any(x.primitive in FLAGS for x in found) else found
+    is_finite = all(isinstance(x, Term) or math.isfinite(x) for x in product.args)
+    return found if is_finite and not any(x.primitive in FLAGS for x in found) else [product]
 
 
 def doubled(root: Block, blocks: Iterable[Block], needed: Container[Term], tainted: set[Term]) -> dict[Term, Term]:

@@ -40,7 +40,14 @@ def network(parameters: Sequence[Any], x: Sequence[Any], act: Any, factor: float
     return autodiff.tanh(output) + factor * autodiff.sum_of_squares(parameters)
 
 
-ACTIVATIONS = [autodiff.relu, autodiff.tanh, autodiff.softsign, autodiff.square, lambda x: x, lambda x: 1.0 * x + x * x]
+ACTIVATIONS = [
+    autodiff.relu,
+    autodiff.tanh,
+    autodiff.softsign,
+    autodiff.square,
+    lambda x: x,
+    lambda x: 1.0 * x + x * x,
+]
 
 
 def loss(act: Any, factor: float) -> Callable[..., Any]:
@@ -67,6 +74,14 @@ def test_an_exact_zero_wins_whatever_is_checked(key: Any, point: tuple[list[floa
     eager, fast = gradients[key]
     fast(*point)  # perhaps the first call, which runs f
     assert repr(fast(*point)) == repr(eager(*point))
+
+
+def test_a_factor_may_be_an_infinite_constant() -> None:
+    eager = value_and_grad(lambda xs: autodiff.tanh(INF * autodiff.affine([2.0 + i for i in range(20)], xs, 0.0)))
+    fast = compile(eager)
+    for x in (0.5, 0.25):
+        assert fast([x] * 20) == eager([x] * 20) == (1.0, [0.0] * 20)
+    assert "doubt - doubt" in fast.source
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS[:4])
