@@ -32,7 +32,7 @@ from autodiff.exporting import Code
 from autodiff.primitives import constant
 from autodiff.terms import Ask, Block, Builder, NotDeterministicError, Term, outcome_key
 from autodiff.tracing import Trace, is_number, trace
-from autodiff.transforms import _captured, _deriving
+from autodiff.transforms import _deriving
 from autodiff.trees import builder, children, is_array, leaves, tree_map, unflatten
 from autodiff.value import Value, _get_mode, _mode_with, _node
 
@@ -40,7 +40,7 @@ __all__ = ["Specialisation"]
 
 Owner = Any  # a `Compiled`; its module comes after this one
 LARGE = 2_000  # operations: to print them all again for one more way takes about 30 milliseconds
-MANY, MOST = 32, 10_000  # ways that came but once: to warn of, and to remember
+PATIENCE, MANY = 8, 100  # calls without code: before the second way gets some, and before a warning
 CALLED = ("other", "learn", "careful", "itself")  # what the generated code calls
 _serial = itertools.count(1)
 
@@ -164,7 +164,7 @@ class _Entry:
         self.as_it_is = ""  # why f runs eagerly for these arguments, if it does
         self.likes: dict[Any, Any] = {}  # what makes containers like those in the results
         self.builder = Builder(self.layout.numbers, in_loop=self.in_loop)
-        self.came_once: set[int] = set()  # ways of a large function that have no code
+        self.missed = 0  # calls on ways without code since a way got some
         self.has_warned = False
         self.prepare(args, kwargs)
 
@@ -232,11 +232,10 @@ class _Entry:
             return self.elsewhere(*args, **kwargs)
         start = time.perf_counter()
         with self.lock:
-            if self.as_it_is or self.is_full():
+            if self.as_it_is or self.is_full() or not self.is_worth_code():
                 return self.run_eagerly(*args, **kwargs)
             record = self.trace(args, kwargs)
-            bound = self.bound(args, kwargs)
-            if self.is_worth_code(record, bound) and not self.add(record, bound):
+            if not self.add(record, self.bound(args, kwargs)):
                 return self.run_eagerly(*args, **kwargs)
             self.seconds += time.perf_counter() - start
         return self.answer(record)
@@ -248,28 +247,19 @@ class _Entry:
         self.warn(f"has {self.builder.ways} ways, as many as max_ways allows")
         return True
 
-    def is_worth_code(self, record: Trace, bound: dict[str, Any]) -> bool:
-        """Say whether to print code for a way: of a large function, with code already, for one that has come before.
+    def is_worth_code(self) -> bool:
+        """Say whether to print code for one more way.
 
-        A new way at every call would have all others printed again each time.
+        All others are printed again with it. So those of a large function come at growing distances, and printing
+        takes a small part of the time, whether ways come again or not.
         """
-        if self.builder.serial <= LARGE or self.why_as_it_is(record, _captured(record.nodes, record.inputs)):
-            return True
-        way = hash(
-            (
-                *map(outcome_key, self.constants(bound)),
-                *[(i, q.kind, outcome_key(q.outcome)) for i, q in record.questions],
-            )
-        )
-        if way in self.came_once:
-            self.came_once.remove(way)
-            return True
-        if len(self.came_once) == MOST:
-            self.came_once.clear()
-        self.came_once.add(way)
-        if len(self.came_once) == MANY:
-            self.warn(f"has {self.builder.serial:,} operations and took {MANY} ways that did not come again")
-        return False
+        self.missed += 1
+        if self.builder.serial > LARGE and self.missed <= PATIENCE * self.builder.ways**2:
+            if self.missed == MANY:
+                self.warn(f"has {self.builder.serial:,} operations in {self.builder.ways} ways and still takes others")
+            return False
+        self.missed = 0
+        return True
 
     def warn(self, what: str) -> None:
         """Tell, once, that calls are slow, and what to do about it."""

@@ -42,6 +42,7 @@ class _Record:
         self.chosen = tuple(args[i] for i in positions)
         self.inputs: list[Value] = []
         self.nested = False
+        self.literal = False  # some inputs are Values that are but numbers: so is what comes out
         wrapped = list(args)
         for i in positions:
             wrapped[i] = unflatten(args[i], [self._input(x, f"argument {i}{way}") for way, x in leaves(args[i])])
@@ -52,13 +53,17 @@ class _Record:
         self.order = toposort(*(y for y in self.outputs if isinstance(y, Value)), stop=self.inputs)
         own = set(self.inputs)
         self.as_graph = self.nested or any(_is_outside(n, start) and n not in own for n in self.order)
-        self.as_floats = not self.as_graph or not (self.nested or mode is None or mode.recording)
+        is_recording = self.nested or mode is None or mode.recording
+        self.as_floats = not self.literal and not (self.as_graph and is_recording)
 
     def _input(self, x: Any, where: str) -> Value:
         """Make a fresh node for an input: one that other uses of the same Value do not share."""
-        if isinstance(x, Value):
+        if isinstance(x, Value) and x._primitive is p.literal and not _is_traced():
+            self.literal = True
+            node = _node(p.literal, x._data, (), ())
+        elif isinstance(x, Value):
             self.nested = True
-            node: Value = p.identity(x)
+            node = p.identity(x)
         elif type(x) is not float and is_truth(x):
             raise TypeError(f"{where} is {x}: a truth value has no derivative; pass it as another argument")
         else:
@@ -96,7 +101,8 @@ class _Record:
             for output, seed in seeds:
                 output.grad += seed
             sweep(order)
-            return [node.grad + 0.0 for node in self.inputs]
+            found = [node.grad + 0.0 for node in self.inputs]
+            return [_node(p.literal, x, (), ()) for x in found] if self.literal else found
         with _deriving(self.order):
             signals: dict[Value, Any] = {}
             for output, seed in seeds:
