@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from autodiff import primitives as p
@@ -194,12 +195,14 @@ class Printer:
         finish: "Callable[[Printer, Block], list[str]]",
         miss: str,
         names: Names,
+        places_results: bool = False,
     ):
         self.builder = builder
         self.careful = careful  # print every `chain` as itself, rather than as a product to be checked for nan
         self.finish = finish  # prints the end of a way
         self.miss = miss  # the statement for an outcome that no trace had
         self.names = names
+        self.places_results = places_results  # whether `finish` asks where each result belongs, see `placed`
         self.shapes: dict[tuple[Primitive, str], Template] = {}  # of source templates, with the names they have here
         self.lines: list[str] = []
         self.open: list[Term] = []  # the regions whose `if`s are being printed
@@ -212,6 +215,7 @@ class Printer:
         self.needed: set[Term] = set()
         self.hopeful: set[Term] = set()
         self.doubled: set[Term] = set()  # products c * (2 * z) that are printed as (2 * c) * z
+        self.regions: dict[Block, Regions] = {}
         self.texts: dict[Term, Text] = {}
         self.numbers: dict[float | str, Text] = {}
         self.values = self.derivatives = 0
@@ -353,12 +357,12 @@ class Printer:
         # Nor are there branches before a loop: what is computed there is used elsewhere.
         plain = self.builder.higher_order or block is self.builder.before_loop
         products = set() if plain else self.hopeful
-        regions = Regions(terms, products, sinks)
+        regions = self.regions[block] = Regions(terms, products, sinks)
         together = softmaxes(terms, regions)
         results = set(filter(is_term, block.outputs or ()))
         for term in regions.order():
             if regions.is_root(term):
-                self._root(regions, term, sinks, indent)
+                self._root(block, regions, term, sinks, indent)
                 continue
             if term in together:
                 self._enter(regions, regions.home(term), indent)
@@ -375,12 +379,7 @@ class Printer:
             elif term in sinks and term.uses == 1:
                 self._enter(regions, regions.home(term), indent)
                 self._sink(term, text.text, sinks, indent)
-            elif (
-                term not in sinks
-                and (user or term in results or not text.may_raise)  # not into the result of a later block: raise here
-                and regions.may_move(term, user, text.may_raise)
-                and self._may_inline(term, text, user)
-            ):
+            elif term not in sinks and self._needs_no_line(block, regions, term, text, user, term in results):
                 self.texts[term] = text
             else:
                 self._enter(regions, regions.home(term), indent)
@@ -389,16 +388,63 @@ class Printer:
                     self._sink(term, term.name, sinks, indent)
         self._enter(regions, None, indent)
 
-    def _root(self, regions: Regions, root: Term, sinks: dict[Term, str], indent: str) -> None:
+    def _root(self, block: Block, regions: Regions, root: Term, sinks: dict[Term, str], indent: str) -> None:
         """Let the root of a region stand for the error signal; outside, it is 0."""
         signal = self.operand(regions.signal(root))
         self.texts[root] = signal
-        if regions.used_outside(root):
+        if self._may_be_its_signal(block, regions, root):
+            root.name = signal.text
+            for written in self.written[: len(regions.path(root)) - 1][-1:]:
+                written.add(root)
+        elif regions.used_outside(root):
             self._enter(regions, root, indent)
             self._assign(root, signal, indent)
         if root in sinks:
             self._enter(regions, root, indent)
             self._sink(root, self.texts[root].text, sinks, indent)
+
+    def _may_be_its_signal(self, block: Block, regions: Regions, root: Term) -> bool:
+        """Say whether the root of a region needs no name of its own: outside, it is but a result, and checked.
+
+        The check may take the signal for it: what is not finite there, though the flag is 0, is a false alarm.
+        """
+        signal = regions.signal(root)
+        if not (self._may_wait(block) and isinstance(signal, Term) and signal.deriving and signal.uses == 1):
+            return False
+        reported = sum([x is root for x in [*(block.outputs or ()), *self.suspects[block].terms]])
+        path = regions.path(regions.home(root))
+        is_here = signal.name == self.texts[root].text and self.open[: len(path)] == path
+        return is_here and regions.outside_uses(root) == reported
+
+    def _needs_no_line(
+        self, block: Block, regions: Regions, term: Term, text: Text, user: Term | None, is_result: bool
+    ) -> bool:
+        """Decide whether an expression is computed where it is used."""
+        if text.may_raise and not (user or is_result):
+            return False  # not in the result of a later block: raise here
+        if not self._may_inline(term, text, user):
+            return False
+        if regions.may_move(term, user, text.may_raise):
+            return True
+        return user is None and is_result and self._may_wait(block) and text.is_safe
+
+    def _may_wait(self, block: Block) -> bool:
+        """Say whether results inside an `if` wait for another one like it, around their use: none is to be checked."""
+        return self.places_results and self.suspects[block].must_be_finite
+
+    def placed(self, block: Block, lines: list[tuple[Any, str]]) -> list[str]:
+        """Print lines at the end of a way, each inside the `if`s outside of which the result it is about is 0."""
+        regions, before = self.regions[block], self.lines
+        place = {root: i for i, root in enumerate(regions.terms)}
+        homes = [regions.zero_outside(x) if isinstance(x, Term) else None for x, _ in lines]
+        keys = [[place[root] for root in regions.path(home)] for home in homes]
+        self.lines = []
+        for _, home, line in sorted(zip(keys, homes, [line for _, line in lines], strict=True), key=itemgetter(0)):
+            self._enter(regions, home, "")
+            self.lines.append(self._inner("") + line)
+        self._enter(regions, None, "")
+        found, self.lines = self.lines, before
+        return found
 
     def _sink(self, term: Term, text: str, sinks: dict[Term, str], indent: str) -> None:
         """Print the addition of an output to its accumulator."""
@@ -423,7 +469,7 @@ class Printer:
         path = regions.path(home)
         while self.open != path[: len(self.open)]:
             root = self.open.pop()
-            names = [x.name for x in regions.left_undefined(root) if x.name and x in self.written[-1]]
+            names = list(dict.fromkeys(x.name for x in regions.left_undefined(root) if x in self.written[-1]))
             written = self.written.pop()
             if self.written:
                 self.written[-1] |= written

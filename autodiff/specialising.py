@@ -334,7 +334,7 @@ class _Entry:
 
     def print(self, name: str, careful: bool) -> str:
         """Print the whole function."""
-        printer = Printer(self.builder, careful, self.give, self.miss(), self.names)
+        printer = Printer(self.builder, careful, self.give, self.miss(), self.names, places_results=self.is_backward)
         for leaf, term in self.builder.captured.items():
             term.name = term.name or self.names.fresh(str(leaf.label or "w"))
         lines = [*self.header(), *self.values_from_outside(printer), *self.body(printer)]
@@ -512,7 +512,7 @@ class _Backward(_Entry):
         # An error must leave the gradients as they were: what may raise comes before the first of them changes.
         if not result.text.isidentifier():
             lines.append(f"{self.names.own('value')} = {result.text}")
-        additions: list[str] = []
+        additions: list[tuple[Any, str]] = []
         for leaf, signal in zip(found.values, signals, strict=True):
             if isinstance(signal, Term) or signal:
                 text = printer.operand(signal)
@@ -520,8 +520,9 @@ class _Backward(_Entry):
                 if additions and not text.is_safe:
                     shown = printer.name_derivative()
                     lines.append(f"{shown} = {text.text}")
-                additions.append(f"{self.name_of(leaf)}.grad += {shown}")
-        return [*lines, *additions, f"return {result.text if result.text.isidentifier() else self.names.own('value')}"]
+                additions.append((signal, f"{self.name_of(leaf)}.grad += {shown}"))
+        lines += printer.placed(block, additions)
+        return [*lines, f"return {result.text if result.text.isidentifier() else self.names.own('value')}"]
 
 
 def _is_from_outside(captured: Iterable[Value]) -> bool:

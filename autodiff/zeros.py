@@ -169,6 +169,10 @@ class Regions:
         """Give the innermost region that a term is computed in."""
         return self._home.get(term)
 
+    def zero_outside(self, term: Term) -> Term | None:
+        """Give the innermost region outside of which a term is 0."""
+        return self._zero.get(term)
+
     def running_total(self, term: Term) -> Term | None:
         """Give the term that this sum adds to in place, if it does."""
         return self._totals.get(term)
@@ -191,6 +195,10 @@ class Regions:
         """Say whether the root of a region is used outside of it too."""
         users = self._users.get(root, [])
         return root in self.outputs or any(root not in self.path(self._at(user)) for user in users)
+
+    def outside_uses(self, root: Term) -> int:
+        """Count the uses of the root of a region that are not inside it."""
+        return root.uses - sum([root in self.path(self._at(user)) for user in self._users.get(root, [])])
 
     def _at(self, user: Term) -> Term | None:
         return user if user in self._roots else self.home(user)

@@ -1,6 +1,7 @@
 """Hopeful products: an exact 0 wins over infinity and nan, however results or factors are checked."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import autodiff
-from autodiff import compile, value_and_grad
+from autodiff import Value, compile, value_and_grad
 
 INPUTS, HIDDEN = 6, 4
 COUNT = INPUTS * HIDDEN + HIDDEN + HIDDEN + 3  # parameters of the network below
@@ -74,6 +75,66 @@ def test_an_exact_zero_wins_whatever_is_checked(key: Any, point: tuple[list[floa
     eager, fast = gradients[key]
     fast(*point)  # perhaps the first call, which runs f
     assert repr(fast(*point)) == repr(eager(*point))
+
+
+LEAVES = [Value(0.0) for _ in range(COUNT)]
+
+
+def hinge(output: Any) -> Any:
+    """Compute the loss of a score: nothing is passed back from where it is 0."""
+    return autodiff.relu(1.0 - output)
+
+
+def added(backward: Callable[..., Any], point: tuple[list[float], list[float]]) -> tuple[Any, list[float]]:
+    """Give the value, and what is added to the parameters' `grad`."""
+    for leaf, x in zip(LEAVES, point[0], strict=True):
+        leaf.data, leaf.grad = x, 0.0
+    return backward(point[1]), [leaf.grad for leaf in LEAVES]
+
+
+def captured(act: Any, factor: float, end: Any) -> Callable[..., Any]:
+    """Close over the parameters."""
+    return lambda x: end(network(LEAVES, x, act, factor))
+
+
+def eager_backward(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Do what `compile(f).backward` does."""
+
+    def backward(x: list[float]) -> float:
+        loss = f(x)
+        loss.backward()
+        return float(loss.data)
+
+    return backward
+
+
+LOSSES = {(*key, end): captured(*key, end) for key in KEYS for end in (hinge, autodiff.square)}
+sweeps = {key: (eager_backward(f), compile(f).backward) for key, f in LOSSES.items()}
+
+
+@settings(max_examples=500)
+@given(st.sampled_from(list(sweeps)), points())
+@example((autodiff.relu, 0.0, hinge), ([1.0] * (COUNT - 2) + [-1e200, 1e200], [-1.0] * INPUTS))
+@example((autodiff.relu, 0.0, hinge), ([-1.0] * (COUNT - 7) + [1e200] * 4 + [0.0, -1e200, 1.0], [1.0] * INPUTS))
+@example((autodiff.relu, 0.0, autodiff.square), ([1.0] * (COUNT - 2) + [1e200, 1e200], [INF] + [-1.0] * (INPUTS - 1)))
+def test_what_backward_adds_is_as_exact(key: Any, point: tuple[list[float], list[float]]) -> None:
+    eager, fast = sweeps[key]
+    added(fast, point)
+    assert repr(added(fast, point)) == repr(added(eager, point))
+
+
+def test_backward_leaves_alone_what_an_error_signal_of_zero_belongs_to() -> None:
+    fast = compile(captured(autodiff.relu, 0.0, hinge))
+    parameters = [1.0] * (INPUTS * HIDDEN) + [0.0, -100.0, 0.0, 0.0] + [-1.0] * HIDDEN + [0.0, 1.0, 1.0]
+    added(fast.backward, (parameters, [1.0] * INPUTS))
+    depths = [len(spaces) // 4 for spaces in re.findall(r"^( *)leaf_\w+\.grad", fast.source, re.M)]
+    # One derivative is no work to branch around; the others are behind the hinge, most of them behind a unit too.
+    assert Counter(depths) == {2: 1, 3: HIDDEN + 2, 4: (INPUTS + 1) * HIDDEN}
+    for leaf in LEAVES:
+        leaf.grad = 5.0
+    assert fast.backward([1.0] * INPUTS) == 19.0
+    grads = [leaf.grad for leaf in LEAVES[: 2 * INPUTS]]
+    assert grads == [6.0] * INPUTS + [5.0] * INPUTS  # the second unit is dead
 
 
 def test_a_factor_may_be_an_infinite_constant() -> None:
