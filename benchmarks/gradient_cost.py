@@ -41,21 +41,19 @@ def with_value(run: Callable[[], tuple[float, Any]]) -> Job:
     return Job(run, lambda: run()[0])
 
 
-def of_parameters(batch: int) -> list[Contestant]:
-    """Enter the network's mean loss, alone and with the gradient by the parameters that it closes over."""
-    task, network = Task(batch), model()
-    mean_loss = autodiff.batch_mean(lambda x, y: nn.hinge(network(x), y))
-    fast = autodiff.compile(mean_loss)
+def of_parameters(loss: Callable[..., Any], x: Any, y: Any) -> list[Contestant]:
+    """Enter a network's loss, alone and with the gradient by the parameters that it closes over."""
+    fast = autodiff.compile(loss)
 
     def both() -> float:
-        loss = mean_loss(task.rows, task.targets)
-        loss.backward()
-        value: float = loss.data
+        found = loss(x, y)
+        found.backward()
+        value: float = found.data
         return value
 
     return [
-        Contestant(ALONE, lambda: Job(partial(fast, task.rows, task.targets))),
-        Contestant(BOTH, lambda: Job(partial(fast.backward, task.rows, task.targets))),
+        Contestant(ALONE, lambda: Job(partial(fast, x, y))),
+        Contestant(BOTH, lambda: Job(partial(fast.backward, x, y))),
         Contestant(f"{BOTH}, eager", lambda: Job(both)),
     ]
 
@@ -66,8 +64,14 @@ def columns(settings: Settings) -> Iterator[Column]:
         yield measure(f"Rosenbrock, n = {size}", of_arguments(rosenbrock, start(size)), settings)
     parameters = flattened(Task(1).layers)
     yield measure("network, parameters as arguments", of_arguments(network_loss, parameters), settings)
-    for batch in (1, BATCH):
-        yield measure(f"network, {batch} at a time", of_parameters(batch), settings)
+    network, task = model(), Task(BATCH)
+
+    def loss(x: Sequence[Any], y: Any) -> Any:
+        return nn.hinge(network(x), y)
+
+    mean_loss = autodiff.batch_mean(loss)
+    yield measure("network, one example", of_parameters(loss, *EXAMPLE), settings)
+    yield measure(f"network, {BATCH} at a time", of_parameters(mean_loss, task.rows, task.targets), settings)
 
 
 # ---- operations

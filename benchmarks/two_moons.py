@@ -101,12 +101,16 @@ def eager(task: Task, rate: float) -> tuple[Step, Callable[[], Any]]:
 
 
 def compiled(task: Task, rate: float) -> tuple[Step, Callable[[], Any]]:
-    """Compile the mean loss, with the loop over the batch in the compiled code, and the penalty, which has no loop."""
+    """Compile the mean loss, with the loop over the batch in the compiled code, and the penalty, which has no loop.
+
+    For one example no loop is needed: loss and penalty are one function.
+    """
     network = model()
     parameters = network.parameters()
     optimiser = nn.SGD(parameters, rate)
     mean_loss = autodiff.compile(autodiff.batch_mean(lambda x, y: nn.hinge(network(x), y)))
     penalty = autodiff.compile(lambda: ALPHA * nn.l2_penalty(parameters))
+    penalised = autodiff.compile(lambda x, y: nn.hinge(network(x), y) + ALPHA * nn.l2_penalty(parameters))
 
     def step() -> float:
         optimiser.zero_grad()
@@ -114,7 +118,13 @@ def compiled(task: Task, rate: float) -> tuple[Step, Callable[[], Any]]:
         optimiser.step()
         return value
 
-    return step, lambda: [p.data for p in parameters]
+    def step_of_one() -> float:
+        optimiser.zero_grad()
+        value: float = penalised.backward(task.rows[0], task.targets[0])
+        optimiser.step()
+        return value
+
+    return step_of_one if len(task.rows) == 1 else step, lambda: [p.data for p in parameters]
 
 
 def loss_of(parameters: Sequence[Any], x: Sequence[Any], y: Any) -> Any:

@@ -519,6 +519,7 @@ class _MeanLoss:
         self._calls: list[tuple[Dropout, int]] = []
         self._objective: _Objective | None = None
         self._is_graph = True
+        self._is_single = settings.batch_size == 1 and settings.executor is None  # no loop needed, nor a mean
 
     @property
     def depends_on_parameters(self) -> bool:
@@ -536,7 +537,7 @@ class _MeanLoss:
     def backward(self, *columns: list[Any]) -> float:
         """Add the derivatives of the mean to the parameters' `grad` and return the mean."""
         assert self._objective is not None
-        return self._objective.backward(*columns)
+        return self._objective.backward(*[column[0] for column in columns] if self._is_single else columns)
 
     def predict(self, x: Any, _target: Any, mask: Sequence[Any] | None = None) -> Any:
         """Compute the model's outputs for one example."""
@@ -558,8 +559,8 @@ class _MeanLoss:
         if self._compiled:
             with masks_from(self._note):
                 self._is_graph = isinstance(self._loss(self._model(x), target), Value)
-        spread = {"executor": self._settings.executor, "chunks": self._settings.chunks}
-        self._objective = _Objective(autodiff.batch_mean(self._example_loss(), **spread), self._compiled)
+        one, spread = self._example_loss(), {"executor": self._settings.executor, "chunks": self._settings.chunks}
+        self._objective = _Objective(one if self._is_single else autodiff.batch_mean(one, **spread), self._compiled)
 
     def _example_loss(self) -> Callable[..., Any]:
         model, loss, calls = self._model, self._loss, self._calls  # not self: it would hold itself, and the model

@@ -604,6 +604,27 @@ def test_large_gradients_are_not_taken_for_infinite_ones():
     assert math.isinf(sum(p.grad for p in model.parameters()))
 
 
+@both
+def test_one_example_at_a_time_gives_the_floats_of_the_loop_written_out(compiled):
+    points, labels = nn.two_moons(20, rng=Random(3))
+    targets = [2.0 * label - 1.0 for label in labels]
+    net, twin = (MLP(2, [8, 8, 1], rng=Random(4)) for _ in range(2))
+    optimiser = SGD(net.parameters(), 0.05)
+    options = {"loss": nn.hinge, "optimiser": optimiser, "epochs": 3, "batch_size": 1, "compiled": compiled}
+    losses = [record.loss for record in fit(net, points, targets, **options)]
+    optimiser = SGD(twin.parameters(), 0.05)
+    for epoch in range(3):
+        total = 0.0
+        for x, y in zip(points, targets, strict=True):
+            loss = nn.hinge(twin(x), y)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.data
+        assert losses[epoch] == total / 20
+    assert floats(net) == floats(twin)
+
+
 # ---- Dropout, compiled
 
 
@@ -621,8 +642,9 @@ def dropout_fit(compiled, model=None, **options):
     return model, training
 
 
-def test_compiled_dropout_gives_the_floats_of_the_eager_one():
-    (model, training), (twin, eager) = dropout_fit(True), dropout_fit(False)
+@pytest.mark.parametrize("batch_size", [4, 1])
+def test_compiled_dropout_gives_the_floats_of_the_eager_one(batch_size):
+    (model, training), (twin, eager) = (dropout_fit(compiled, batch_size=batch_size) for compiled in (True, False))
     assert training.run() == eager.run()
     assert floats(model) == floats(twin)
     assert model.layers[1].rng.getstate() == twin.layers[1].rng.getstate()
