@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from autodiff import Value
 from nn.examples import rows_of
 from nn.initialisers import generator
+from nn.modules import Module
 
 __all__ = ["Standardiser", "iris", "split", "two_moons"]
 
@@ -80,15 +82,20 @@ def split(
     return train, test
 
 
-class Standardiser:
+class Standardiser(Module):
     """Shift and scale each column to mean 0 and standard deviation 1, as measured on the rows given here.
 
-    Make it from the training rows only, then call it on each row of all: what is held out must not leak in.
+    Make it from the training rows only, then call it on each row of all: what is held out must not leak in. As the
+    first layer of a `Sequential` it scales what the model is given, and is saved with it.
 
     >>> scale = Standardiser([[1.0, 5.0], [3.0, 5.0]])
     >>> scale([1.0, 5.0]), scale([4.0, 6.0])
     ([-1.0, 0.0], [2.0, 1.0])
+    >>> scale.state_dict()
+    {'means.0': 2.0, 'means.1': 5.0, 'deviations.0': 1.0, 'deviations.1': 1.0}
     """
+
+    buffers = ("means", "deviations")
 
     def __init__(self, rows: Sequence[Sequence[float]]) -> None:
         columns = list(zip(*rows_of(rows), strict=True))
@@ -97,14 +104,18 @@ class Standardiser:
         self.means = [math.fsum(column) / len(column) for column in columns]
         self.deviations = [_deviation(column, mean) for column, mean in zip(columns, self.means, strict=True)]
 
-    def __call__(self, row: Sequence[float]) -> list[float]:
+    def __call__(self, row: Any) -> list[Any]:
         """Scale one row."""
         if len(row) != len(self.means):
             raise ValueError(
                 f"the scale was measured on {len(self.means)} columns, but the row has {len(row)}: give one row at a "
                 "time, as in [scale(row) for row in rows]"
             )
-        return [(float(x) - mean) / spread for x, mean, spread in zip(row, self.means, self.deviations, strict=True)]
+        numbers = [x if isinstance(x, Value) else float(x) for x in row]
+        return [(x - mean) / spread for x, mean, spread in zip(numbers, self.means, self.deviations, strict=True)]
+
+    def __repr__(self) -> str:
+        return f"Standardiser({len(self.means)} columns)"
 
 
 def _deviation(column: Sequence[float], mean: float) -> float:

@@ -39,7 +39,20 @@ class Module:
     """
 
     training: bool = True
+    buffers: tuple[str, ...] = ()  # attributes with floats, or lists of them, that are not trained, but in the state
     draws_numbers: bool = False  # whether a call in training draws random numbers itself: then `fit` does not compile
+
+    def __setattr__(self, name: str, entry: Any) -> None:
+        """Set an attribute; a parameter gives way to another, not to what was computed from it."""
+        if isinstance(entry, Value) and entry.primitive is not None:
+            before = vars(self).get(name)
+            if isinstance(before, Value) and before.primitive is None:
+                kind = type(self).__name__
+                raise TypeError(
+                    f"{name} is a parameter of this {kind}, and what was computed from Values is none: write "
+                    f"{kind.lower()}.{name}.data -= ... to move it (a state that is computed begins as a float)"
+                )
+        super().__setattr__(name, entry)
 
     def __call__(self, x: Any) -> Any:
         """Compute the outputs for one example."""
@@ -108,7 +121,7 @@ class Module:
         return self.train(False)
 
     def state_dict(self) -> dict[str, float]:
-        """Return all parameters by name; the floats survive `json.dumps` and `json.loads` exactly.
+        """Return all parameters and buffers by name; the floats survive `json.dumps` and `json.loads` exactly.
 
         >>> import json
         >>> net = MLP(2, [3, 1])
@@ -116,13 +129,15 @@ class Module:
         >>> net.load_state_dict(json.loads(saved))
         """
         named = list(self.named_parameters())
+        buffered = self._buffered()
         state = {name: parameter.data for name, parameter in named}
-        if len(state) < len(named):
+        state |= {name: real_number(f"the buffer {name}", holder[key]) for name, (holder, key) in buffered.items()}
+        if len(state) < len(named) + len(buffered):
             raise ValueError("two parameters have the same name: check for dict keys that contain a dot")
         return state
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Set all parameters from what `state_dict` returned: every one, or none if anything does not fit.
+        """Set parameters and buffers from what `state_dict` returned: every one, or none if anything does not fit.
 
         >>> Neuron(1).load_state_dict({"w.0": 1.0, "bias": 0.0})
         Traceback (most recent call last):
@@ -130,12 +145,27 @@ class Module:
         ValueError: the state does not fit this Neuron: it lacks b; it has an unexpected bias
         """
         check_state(state)
-        named = dict(self.named_parameters())
-        if problems := _other_sizes(state, named) or _other_names(state, named):
+        named, buffered = dict(self.named_parameters()), self._buffered()
+        names: dict[str, Any] = {**named, **buffered}
+        if problems := _other_sizes(state, names) or _other_names(state, names):
             raise ValueError(f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}")
-        numbers = [real_number(f"the state's {name}", state[name]) for name in named]
-        for parameter, x in zip(named.values(), numbers, strict=True):
-            parameter.data = x
+        numbers = {name: real_number(f"the state's {name}", state[name]) for name in names}
+        for name, parameter in named.items():
+            parameter.data = numbers[name]
+        for name, (holder, key) in buffered.items():
+            holder[key] = numbers[name]
+
+    def _buffered(self) -> dict[str, tuple[Any, Any]]:
+        """Find the numbers of all buffers by name: what holds each, and under which key."""
+        found: dict[str, tuple[Any, Any]] = {}
+        for owner, module in self.named_modules():
+            for attribute in module.buffers:
+                name, content = f"{owner}.{attribute}".removeprefix("."), getattr(module, attribute)
+                if isinstance(content, list):
+                    found |= {f"{name}.{i}": (content, i) for i in range(len(content))}
+                else:
+                    found[name] = vars(module), attribute
+        return found
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.parameters())} parameters)"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nn import Standardiser, iris, split, two_moons
+from nn import MLP, Adam, Sequential, Standardiser, fit, iris, load, save, softmax_cross_entropy, split, two_moons
 
 
 def test_iris():
@@ -97,6 +97,30 @@ def test_standardiser_of_tiny_and_huge_numbers(size):
     scale = Standardiser([[-size], [size], [-size], [size]])
     assert scale.deviations == [size]
     assert scale([size]) == [1.0]
+
+
+def test_a_standardiser_is_a_layer_that_is_saved_with_its_model(tmp_path):
+    rows, species, _ = iris()
+    net = Sequential(Standardiser(rows), MLP(4, [8, 3], "tanh", rng=Random(1)))
+    options = {"loss": softmax_cross_entropy, "optimiser": Adam(net.parameters(), 0.05), "epochs": 20, "rng": Random(2)}
+    losses = [record.loss for record in fit(net, rows, species, **options)]
+    assert losses[-1] < 0.1 < losses[0]
+    assert len(net.parameters()) == 67  # what was measured is not trained
+    save(net, tmp_path / "net.json")
+    again = Sequential(Standardiser(rows[:50]), MLP(4, [8, 3], "tanh"))
+    load(again, tmp_path / "net.json")
+    assert [y.data for y in again(rows[0])] == [y.data for y in net(rows[0])]
+    assert repr(net.layers[0]) == "Standardiser(4 columns)"
+
+
+def test_a_standardiser_of_other_columns_is_not_loaded():
+    state = Standardiser([[1.0, 2.0], [3.0, 5.0]]).state_dict()
+    other = Standardiser([[1.0], [2.0]])
+    with pytest.raises(ValueError, match="its means has 2 entries, not 1; its deviations has 2 entries, not 1"):
+        other.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"unexpected deviations\.0, deviations\.1, means\.0, means\.1$"):
+        MLP(2, [1]).load_state_dict(state | MLP(2, [1]).state_dict())
+    assert other.means == [1.5]
 
 
 def test_standardiser_refuses_nonsense():

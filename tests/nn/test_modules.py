@@ -335,6 +335,33 @@ def test_what_is_no_state_is_refused(state):
         MLP(2, [1]).load_state_dict(state)
 
 
+def test_a_buffer_may_be_a_single_number():
+    class Centred(Module):
+        buffers = ("middle",)
+
+        def __init__(self, middle):
+            self.middle, self.slope = middle, Value(2.0)
+
+    centred = Centred(1.5)
+    assert centred.state_dict() == {"slope": 2.0, "middle": 1.5}
+    centred.load_state_dict({"slope": 3.0, "middle": 2})
+    assert (centred.middle, centred.slope.data) == (2.0, 3.0)
+    with pytest.raises(TypeError, match="the buffer middle must be a number, not None"):
+        Centred(None).state_dict()
+
+
+def test_a_parameter_is_not_replaced_by_what_was_computed_from_it():
+    """`net.b -= ...` would leave the parameter behind in silence."""
+    neuron = Neuron(1)
+    with pytest.raises(TypeError, match=r"b is a parameter of this Neuron, .*: write neuron\.b\.data -= "):
+        neuron.b -= 0.1 * neuron.b
+    neuron.b.data -= 0.1
+    neuron.b = Value(2.0)  # another parameter
+    neuron.memory = neuron.b * 2.0
+    neuron.memory = neuron.memory * 2.0
+    assert neuron.memory.data == 8.0
+
+
 def test_colliding_names_are_refused():
     class Colliding(Module):
         def __init__(self):
