@@ -18,7 +18,7 @@ from autodiff.codegen import Printer, bare
 from autodiff.exporting import Exported, UnseenError, compute_part
 from autodiff.primitives import constant
 from autodiff.specialising import Owner, _Backward, _Cache, _Entry, _Forward, _with_signals
-from autodiff.terms import Block, Term
+from autodiff.terms import Block, Term, outcome_key
 from autodiff.tracing import Trace, trace
 from autodiff.transforms import Batch, _name, batch_of, batch_sum
 from autodiff.trees import is_array, leaves, tree_map
@@ -79,6 +79,7 @@ class _Loop(_Entry):
                 f"{self.passed}{',' if len(example) == 1 else ''} = {columns}",
             ]
         self.accumulators: dict[Value, str] = {}
+        self.met: set[Any] = set()  # sets of constants that have a way
         for name, item, kind in zip(self.variables, example, self.arrays, strict=True):
             self.layout.take_apart(name, item.tolist() if kind and is_array(item) else item)
         self.layout.check_numbers()
@@ -98,18 +99,47 @@ class _Loop(_Entry):
         plain = _made_plain(_as_lists(columns))
         if plain is not columns:
             return self.call(*plain)
-        return self.call(*columns) if self.add_example(example) else self.run_eagerly(*columns)
+        return self.call(*columns) if self.add_example(example, columns) else self.run_eagerly(*columns)
 
-    def add_example(self, example: tuple[Any, ...]) -> bool:
-        """Add the way that one example takes; False if f has to run as it is."""
+    def add_example(self, example: tuple[Any, ...], columns: tuple[Any, ...]) -> bool:
+        """Add the way that one example of a batch takes; False if f has to run as it is."""
         start = time.perf_counter()
         with self.lock:
             if self.as_it_is or self.is_full():
                 return False
-            rows = tuple(_as_array(x) if kind else x for x, kind in zip(example, self.arrays, strict=True))
-            added = self.add(self.trace(rows, {}), dict(enumerate(rows)))  # type: ignore[arg-type]
+            ways = [self.traced(example)]
+            for other in self.others(example, columns)[: max(self.owner.max_ways - self.builder.ways - 1, 0)]:
+                with suppress(Exception):  # it comes when it is this example's turn
+                    ways.append(self.traced(other))
+            added = self.add(*ways)
             self.seconds += time.perf_counter() - start
         return added
+
+    def traced(self, example: tuple[Any, ...]) -> tuple[Trace, dict[Any, Any]]:
+        """Trace f on one example; give its arguments too."""
+        rows = self.rows(example)
+        return self.trace(rows, {}), dict(enumerate(rows))
+
+    def rows(self, example: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Give the arguments of one example as f gets them."""
+        return tuple(_as_array(x) if kind else x for x, kind in zip(example, self.arrays, strict=True))
+
+    def others(self, example: tuple[Any, ...], columns: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """List examples for all further sets of constants in a batch, such as classes: they get code together."""
+        if not self.layout.constants or self.constants_of(example) in self.met:
+            return []
+        shape, found = _structure(list(example)), {self.constants_of(example): example}
+        for other in zip(*columns, strict=True):
+            plain = tuple(map(_made_plain, other))
+            if _structure(list(plain)) == shape:
+                found.setdefault(self.constants_of(plain), plain)
+        new = [other for key, other in found.items() if key not in self.met]
+        self.met |= found.keys()
+        return new[1:]
+
+    def constants_of(self, example: tuple[Any, ...]) -> tuple[Any, ...]:
+        """List what in an example is a constant of the code, so that it can be compared."""
+        return tuple(map(outcome_key, self.constants(dict(enumerate(self.rows(example))))))
 
     def miss(self) -> str:
         example = ", ".join(self.variables) + ("," if len(self.variables) == 1 else "")
@@ -317,7 +347,7 @@ class _Spread(_LoopCache):
             entry = self.entries.get(key)
             if entry is None:
                 entry = self.kind(self.owner, key, args, kwargs)
-                entry.add_example(entry.example(args))
+                entry.add_example(entry.example(args), args)
                 self.entries[key] = entry
         if not entry.as_it_is:
             self._usual = entry

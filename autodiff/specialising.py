@@ -235,7 +235,7 @@ class _Entry:
             if self.as_it_is or self.is_full() or not self.is_worth_code():
                 return self.run_eagerly(*args, **kwargs)
             record = self.trace(args, kwargs)
-            if not self.add(record, self.bound(args, kwargs)):
+            if not self.add((record, self.bound(args, kwargs))):
                 return self.run_eagerly(*args, **kwargs)
             self.seconds += time.perf_counter() - start
         return self.answer(record)
@@ -273,20 +273,23 @@ class _Entry:
             )
 
     @_without_collector()
-    def add(self, record: Trace, bound: dict[str, Any]) -> bool:
-        """Add a way to the generated code; False if f has to run as it is."""
-        tests = [(Ask("is", (term,)), x) for term, x in zip(self.layout.constants, self.constants(bound), strict=True)]
-        try:
-            self.builder.add(record, tests)
-        except NotDeterministicError:
-            self.as_it_is = "it does not do the same at every call with these numbers"
-        self.as_it_is = self.as_it_is or self.why_as_it_is(record, self.builder.captured)
-        self.on_floats = not _holds_plain(record.outputs())
-        if self.as_it_is:
-            self.source = f"# {self.name} runs as it is: {self.as_it_is}\n"
-            self.call = self.run_eagerly
-            self.owner._install()
-            return False
+    def add(self, *found: tuple[Trace, dict[Any, Any]]) -> bool:
+        """Add ways, traces with their arguments, to the generated code; False if f has to run as it is."""
+        for record, bound in found:
+            tests = [
+                (Ask("is", (term,)), x) for term, x in zip(self.layout.constants, self.constants(bound), strict=True)
+            ]
+            try:
+                self.builder.add(record, tests)
+            except NotDeterministicError:
+                self.as_it_is = "it does not do the same at every call with these numbers"
+            self.as_it_is = self.as_it_is or self.why_as_it_is(record, self.builder.captured)
+            self.on_floats = not _holds_plain(record.outputs())
+            if self.as_it_is:
+                self.source = f"# {self.name} runs as it is: {self.as_it_is}\n"
+                self.call = self.run_eagerly
+                self.owner._install()
+                return False
         self.generate()
         return True
 
@@ -302,7 +305,7 @@ class _Entry:
         return ""
 
     @staticmethod
-    def constants(bound: dict[str, Any]) -> list[Any]:
+    def constants(bound: dict[Any, Any]) -> list[Any]:
         """List what among the arguments is a constant of a way."""
         return [x for _, x in leaves(list(bound.values())) if not is_number(x)]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import autodiff as ad
-from autodiff import Value, compile, grad, hessian, jacobian, value_and_grad
+from autodiff import Value, batch_sum, compile, grad, hessian, jacobian, value_and_grad
 
 KINDS = [np.float64, np.float32, np.float16, np.longdouble]
 KINDS += [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
@@ -285,3 +285,12 @@ def test_a_compiled_function_of_arrays_gives_the_same_bits() -> None:
 def test_results_in_arrays_are_arrays(x: list[float]) -> None:
     found = compile(lambda x: np.array([x[0] * x[1], x[2], 1.0]))(np.array(x))
     assert [float(y) for y in found] == [x[0] * x[1], x[2], 1.0]
+
+
+@pytest.mark.parametrize("column", [[1.0, 2.0, 3.0], np.array([1.0, 2.0, 3.0])])
+def test_classes_in_arrays_get_code_at_once_too(column: Any) -> None:
+    f = batch_sum(lambda x, row: x * row[0] + row[1] * x * x)
+    fast = compile(f)
+    factors = np.array([[1, 2], [3, 4], [1, 2]])
+    assert fast(column, factors) == f([1.0, 2.0, 3.0], factors.tolist())
+    assert [report.ways for report in fast.specialisations] == [2]

@@ -386,6 +386,45 @@ def test_a_batch_past_the_limit_says_so_too() -> None:
     assert fast.backward([1.0, 2.0], [1, 3]) == 3.5
 
 
+def test_all_classes_of_a_batch_get_code_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ws = [Value(0.5 + i) for i in range(4)]
+    f = batch_mean(lambda x, k: ad.softmax_cross_entropy([w * x for w in ws], k))
+    fast, printed = compile(f), []
+    generate = specialising_module._Entry.generate
+    monkeypatch.setattr(specialising_module._Entry, "generate", lambda entry: printed.append(1) or generate(entry))
+    xs, classes = [0.1 * i for i in range(12)], [0, 0, 2, 2, 1, 0, 2, 0, 1, 2, 2, 1]
+    assert fast(xs, classes) == f(xs, classes).data
+    assert len(printed) == 1
+    assert fast(xs, [3, *classes[1:]]) == f(xs, [3, *classes[1:]]).data
+    assert len(printed) == 2
+    assert [report.ways for report in fast.specialisations] == [4]
+
+
+def test_an_error_of_one_class_comes_when_it_is_its_turn() -> None:
+    w = Value(2.0)
+    calls: list[Any] = []
+
+    def f(x: Any, name: Any) -> Any:
+        calls.append(name)
+        return w * x * {"a": 1.0, "b": 2.0}[name]
+
+    fast = compile(batch_sum(f))
+    for columns in (([1.0, 0.5, 1.0], ["a", "no", "b"]), ([1.0, 0.5, 1.0], ["b", "a", "never"])):
+        with pytest.raises(KeyError, match=r"'no'|'never'"):
+            fast.backward(*columns)
+        assert w.grad == 0.0
+    assert fast.backward([1.0, 0.5], ["a", "b"]) == 4.0
+    assert w.grad == 2.0
+    assert len(calls) < 12
+
+
+def test_examples_of_another_shape_in_a_batch_are_left_for_their_turn() -> None:
+    f = batch_sum(lambda xs, k: ad.sum(xs) * k)
+    fast = compile(f)
+    for columns in (([[1.0], [2.0]], [1, 2]), ([[1.0], [2.0, 3.0]], [3, 4]), ([[1.0], [2.0]], [5, 6.0])):
+        assert fast(*columns) == f(*columns)
+
+
 def _with_branches(count: int) -> Function:
     """Make a function of so many numbers that takes one of two branches for each."""
     return lambda xs: ad.sum([ad.sin(x) * x if x > 0.0 else ad.cos(x) + x for x in xs[:count]])
