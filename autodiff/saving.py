@@ -36,7 +36,7 @@ class Parameter:
         self._data = float(data)
 '''
 MESSAGES = {
-    "unknown": "{name} was saved for {arguments}: see where it was compiled",
+    "unknown": "{name} was saved for {arguments}, with floats for numbers: before it is saved, call it with all others",
     "unseen": "{name} was saved before a call took this way: compile and call it with such arguments first",
 }
 STUBS = {

@@ -532,7 +532,8 @@ class Value:
     def __float__(self) -> float:
         raise TypeError(
             "a Value does not turn into a float by itself, for that would drop its graph in silence: use v.data for "
-            "the number, and autodiff's functions instead of math's, such as autodiff.exp(v) instead of math.exp(v)"
+            "the number, autodiff's functions instead of math's, such as autodiff.exp(v) instead of math.exp(v), and "
+            "for Values in an array dtype=object"
         )
 
     def __complex__(self) -> complex:

@@ -672,9 +672,9 @@ def _check_kinds(model: Any, loss: Any, optimiser: Any, penalty: Any, validation
     }
     for name, (function, kind) in functions.items():
         if not (callable(function) or (function is None and name == "penalty")):
-            raise TypeError(f"{name} must be a function {kind}, not {function!r}")
+            raise TypeError(f"{name} must be a function {kind}, not {_short(function)}")
     if not isinstance(optimiser, Optimiser):
-        raise TypeError(f"optimiser must be made, such as nn.Adam(model.parameters()), not {optimiser!r}")
+        raise TypeError(f"optimiser must be made, such as nn.Adam(model.parameters()), not {_short(optimiser)}")
     if not (validation is None or (isinstance(validation, (tuple, list)) and len(validation) == 2)):
         raise TypeError(f"validation must be a pair (inputs, targets), not {_short(validation)}")
     if not (metrics is None or isinstance(metrics, Mapping)):
@@ -688,7 +688,7 @@ def _check_kinds(model: Any, loss: Any, optimiser: Any, penalty: Any, validation
 
 def _checked_callbacks(callbacks: Any) -> list[Callback]:
     if callable(callbacks) or not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks must be a list of functions of a record, such as [f], not {callbacks!r}")
+        raise TypeError(f"callbacks must be a list of functions of a record, such as [f], not {_short(callbacks)}")
     functions = list(callbacks)
     for function in functions:
         if not callable(function):
