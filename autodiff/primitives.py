@@ -15,7 +15,7 @@ import math
 import numbers
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -82,6 +82,26 @@ def _is_own(rule: Any) -> bool:
     return type(rule) is FunctionType and rule.__globals__ is globals()
 
 
+def _check_kinds(name: str, value: Any, source: Any) -> None:
+    if not callable(value) or not isinstance(source, str):
+        raise TypeError(
+            f"the primitive {name} must be given its value, a function, then its source, a text, then derivatives: not "
+            f"{shortened(value)}, then {shortened(source)}"
+        )
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Say whether a function takes so many arguments, as far as that can be told at once.
+
+    >>> _takes(lambda x: x, 1), _takes(lambda x: x, 2), _takes(lambda *xs: 0.0, 2), _takes(math.sin, 2)
+    (True, False, True, True)
+    """
+    code = getattr(function, "__code__", None)
+    if code is None or hasattr(function, "__self__") or code.co_flags & 4:  # *args
+        return True
+    return bool(code.co_argcount - len(function.__defaults__ or ()) <= count <= code.co_argcount)
+
+
 def _on_floats(rule: Any) -> Any:
     """Give the form of a rule of this module that takes floats only: it saves a call for each primitive in it.
 
@@ -105,6 +125,8 @@ class _Returning:
         """Evaluate the rule."""
         found = self.rule(*args)
         if self.lists and found is not None:
+            if not isinstance(found, Iterable):
+                raise TypeError(f"{self.name} has one derivative for each argument: return a list, not {found!r}")
             found = tuple(found)
         if found is None or (self.lists and any(local is None for local in found)):
             raise TypeError(f"a local derivative of {self.name} is None: is a return missing?")
@@ -141,6 +163,8 @@ class Primitive:
     ) -> None:
         if not name.isidentifier() or keyword.iskeyword(name):
             raise ValueError(f"a primitive's name must be an identifier, not {name!r}")
+        _check_kinds(name, value, source)
+        self._check_counts(name, value, derivatives)
         self.name = self.__name__ = name
         self.value = value
         self.source = source
@@ -151,6 +175,18 @@ class Primitive:
         known = re.search(r"^ *([A-Z].*\.)$", value.__doc__ or "", flags=re.MULTILINE)
         summary = known[1] if known else f"Return {name} of the arguments."
         self.__doc__ = f"{summary}\n\nTakes floats and returns a float, or takes Values and returns a Value."
+
+    def _check_counts(self, name: str, value: Any, derivatives: tuple[Any, ...]) -> None:
+        """Refuse other functions than of all arguments, and derivatives that are not of the result as well."""
+        count = len(derivatives)
+        if not _takes(value, count):
+            raise TypeError(f"the primitive {name} has {count} derivatives, but its value is no function of {count}")
+        for i, rule in enumerate(derivatives, 1):
+            if not _takes(rule, count + 1):
+                raise TypeError(
+                    f"derivative {i} of the primitive {name} must be a function of {count + 1}, the result and all "
+                    "arguments, as in lambda out, x: ..."
+                )
 
     def _checked(self, rule: Any) -> Rule:
         if not callable(rule):
@@ -203,9 +239,18 @@ class Primitive:
                 floats = False
         inputs = args if floats else tuple(self.constant(i, x) for i, x in enumerate(args, 1))
         try:
-            return self.value(*inputs)
+            found = self.value(*inputs)
         except (ArithmeticError, ValueError) as error:
             raise self.explain(error, inputs, args) from error
+        return found if type(found) is float else self.result(found)
+
+    def result(self, found: Any) -> float:
+        """Convert what the value of a user's primitive returned to a float.
+
+        >>> Primitive("double", lambda x: 2 * int(x), "", 2.0)(3.0)
+        6.0
+        """
+        return constant(found, f"the result of {self.name}()")
 
     def constant(self, i: int, x: Any) -> float:
         """Convert argument number i to a float.
@@ -258,10 +303,15 @@ class Kernel(Primitive):
     """
 
     def __init__(self, name: str, value: Callable[..., float], source: str, derivatives: Callable[..., Any]) -> None:
+        if not callable(derivatives):
+            raise TypeError(f"the derivatives of the kernel {name} must be a function that returns a list of them")
         super().__init__(name, value, source)
         self.arity = None
         self._all_derivatives = derivatives if _is_own(derivatives) else _Returning(name, derivatives, lists=True)
         self._all_on_floats = _on_floats(self._all_derivatives)
+
+    def _check_counts(self, name: str, value: Any, derivatives: tuple[Any, ...]) -> None:
+        """Take any number of arguments."""
 
     def locals(self, out: Any, args: tuple[Any, ...], wanted: Sequence[int] | None = None) -> tuple[Any, ...]:
         """Evaluate every local derivative, on floats or on Values; give those wanted.

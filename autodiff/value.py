@@ -434,7 +434,7 @@ class Value:
                 _note("raised", (self,), primitive.name)
                 raise
             node = _new(Value)
-            node._data, node.grad, node.label = data if type(data) is float else float(data), 0.0, ""
+            node._data, node.grad, node.label = data if type(data) is float else primitive.result(data), 0.0, ""
             node._primitive, node._left, node._x = primitive, self, x
             node._right = node._y = 0.0
             mode = _get_mode()
@@ -454,7 +454,7 @@ class Value:
         except Exception:
             _note("raised", (self,), primitive.name)
             raise
-        return _node(primitive, data if type(data) is float else float(data), args, inputs, all_values)
+        return _node(primitive, data if type(data) is float else primitive.result(data), args, inputs, all_values)
 
     # ---- operators
 

@@ -565,9 +565,52 @@ def test_a_name_must_be_an_identifier() -> None:
         Primitive("my cube", lambda x: x, "{}", 1.0)
 
 
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda: Primitive("cube", "{0} ** 3", lambda x: x**3, 1.0), "cube must be given its value, a function, then"),  # type: ignore[arg-type]
+        (lambda: Primitive("cube", lambda x: x**3, lambda out, x: 1.0), "then its source, a text, then derivatives"),  # type: ignore[arg-type]
+        (lambda: Primitive("cube", lambda x: x**3, ""), "cube has 0 derivatives, but its value is no function of 0"),
+        (lambda: Primitive("mix", lambda x, y: x, "", 1.0), "mix has 1 derivatives, but its value is no function of 1"),
+        (
+            lambda: Primitive("cube", lambda x: x**3, "", lambda x: 3.0 * x),
+            "derivative 1 of the primitive cube must",
+        ),
+        (
+            lambda: Primitive("mix", lambda x, y: x, "", 1.0, lambda out, x: out),
+            "derivative 2 .* of 3, the result",
+        ),
+        (lambda: Kernel("mean", lambda *xs: xs[0], "", 1.0), "kernel mean must be a function that returns a list"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_primitive_that_cannot_work_is_refused_where_it_is_declared(declare: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        declare()
+
+
+def test_options_of_a_function_need_no_derivative() -> None:
+    scaled = Primitive("scaled", lambda x, factor=3.0: factor * x, "", lambda out, x, unused=None: 3.0)
+    assert ad.grad(scaled)(2.0) == 3.0
+
+
+def test_a_kernel_that_returns_one_number_says_that_it_needs_a_list() -> None:
+    mean = Kernel("mean", lambda *xs: sum(xs) / len(xs), "", lambda out, *xs: 1.0 / len(xs))
+    for derive in (lambda: mean(Value(1.0), 2.0).backward(), lambda: ad.grad(mean)(1.0, 2.0)):
+        with pytest.raises(TypeError, match=r"mean has one derivative for each argument: return a list, not 0\.5"):
+            derive()
+
+
 def test_an_integer_result_becomes_a_float() -> None:
     double = Primitive("double", lambda x: int(2 * x), "2 * {}", 2.0)
     assert type(double(Value(3.0)).data) is float
+    assert type(double(3.0)) is float
+
+
+@pytest.mark.parametrize("x", [2.0, Value(2.0)])
+def test_a_result_that_is_no_number_is_an_error(x: Any) -> None:
+    for primitive in (Primitive("lost", lambda x: None, "", 1.0), Kernel("lost", lambda *xs: None, "", list)):  # type: ignore[arg-type, return-value]
+        with pytest.raises(TypeError, match=r"the result of lost\(\) must be a number .*, not None: is a return"):
+            primitive(x)
 
 
 def test_nan_passes_through_every_choice() -> None:
