@@ -36,7 +36,14 @@ ArgNums = int | Sequence[int]
 class _Record:
     """One evaluation of f: the inputs to differentiate by, and the graph of the outputs."""
 
-    def __init__(self, f: Callable[..., Any], args: Sequence[Any], argnums: ArgNums, kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        args: Sequence[Any],
+        argnums: ArgNums,
+        kwargs: dict[str, Any],
+        has_aux: bool = False,
+    ) -> None:
         self.single = isinstance(argnums, int)
         positions = _positions(f, args, (argnums,) if isinstance(argnums, int) else tuple(argnums))
         self.chosen = tuple(args[i] for i in positions)
@@ -48,7 +55,11 @@ class _Record:
             wrapped[i] = unflatten(args[i], [self._input(x, f"argument {i}{way}") for way, x in leaves(args[i])])
         mode, start = _get_mode(), next(_serial)
         with self.at_work(), _recording() if mode is not None else nullcontext():
-            self.result = f(*wrapped, **kwargs)
+            returned = f(*wrapped, **kwargs)
+        self.aux: Any = None
+        self.result = returned
+        if has_aux:
+            self.result, self.aux = _pair(f, returned)
         self.outputs = [_number(x, way) for way, x in leaves(self.result)]
         self.order = toposort(*(y for y in self.outputs if isinstance(y, Value)), stop=self.inputs)
         own = set(self.inputs)
@@ -133,6 +144,10 @@ class _Record:
         """Give the result of f for these arguments."""
         return unflatten(self.result, [self.plain(y) for y in self.outputs])
 
+    def beside(self) -> Any:
+        """Give what f returned beside its result."""
+        return unflatten(self.aux, [self.plain(x) for _, x in leaves(self.aux)])
+
 
 def _recording() -> Any:
     """Record even inside no_grad(): derivatives were asked for."""
@@ -190,6 +205,15 @@ def _number(x: Any, way: str) -> Any:
     return x if isinstance(x, Value) else constant(x, f"the result{way} of the function")
 
 
+def _pair(f: Callable[..., Any], returned: Any) -> tuple[Any, Any]:
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(
+            f"with has_aux=True, {_name(f)} must return a pair, what to differentiate and what to give back beside it: "
+            f"not {shortened(returned)}"
+        )
+    return returned
+
+
 def _scalar(record: _Record, f: Callable[..., Any], transform: str) -> Any:
     if children(record.result) is not None:
         raise TypeError(
@@ -199,30 +223,38 @@ def _scalar(record: _Record, f: Callable[..., Any], transform: str) -> Any:
     return record.outputs[0]
 
 
-def value_and_grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., tuple[Any, Any]]:
+def value_and_grad(
+    f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False
+) -> Callable[..., tuple[Any, Any]]:
     """Turn f into a function that returns its value and its gradient, in the shape of the argument.
 
     The argument is a float or a container of floats; `argnums` says which one, or several.
     If f closes over Values, the results are Values that depend on them (floats inside `no_grad()`).
+    With `has_aux`, f returns a pair, of which only the first is differentiated, and the value is that pair.
 
     >>> value_and_grad(lambda x, y: x * x * y)(3.0, 2.0)
     (18.0, 12.0)
     >>> value_and_grad(lambda p: p["a"] * p["b"])({"a": 2.0, "b": 5.0})
     (10.0, {'a': 5.0, 'b': 2.0})
+    >>> value_and_grad(lambda x: (x * x, {"third": x / 3.0}), has_aux=True)(6.0)
+    ((36.0, {'third': 2.0}), 12.0)
     """
     _check_function(f, argnums, "value_and_grad")
 
     @wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        record = _Record(f, args, argnums, kwargs)
+        record = _Record(f, args, argnums, kwargs, has_aux)
         output = _scalar(record, f, "grad")
-        return record.plain(output), record.shape(record.pull((output, 1.0)))
+        value = record.plain(output)
+        return (value, record.beside()) if has_aux else value, record.shape(record.pull((output, 1.0)))
 
     return value_and_gradient
 
 
-def grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """Turn f into its gradient, in the shape of the argument.
+
+    With `has_aux`, f returns a pair, of which only the first is differentiated, and so does its gradient.
 
     >>> grad(lambda x: x**3)(2.0)
     12.0
@@ -230,17 +262,20 @@ def grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
     12.0
     """
     _check_function(f, argnums, "grad")
-    both = value_and_grad(f, argnums)
+    both = value_and_grad(f, argnums, has_aux)
 
     @wraps(f)
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        return both(*args, **kwargs)[1]
+        value, slope = both(*args, **kwargs)
+        return (slope, value[1]) if has_aux else slope
 
     return gradient
 
 
-def jacobian(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
+def jacobian(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """Turn f into its Jacobian: the shape of the result, with the shape of the argument at each place.
+
+    With `has_aux`, f returns a pair, of which only the first is differentiated, and so does its Jacobian.
 
     >>> jacobian(lambda x: [x[0] * x[1], x[0] + x[1]])([2.0, 3.0])
     [[3.0, 2.0], [1.0, 1.0]]
@@ -249,20 +284,21 @@ def jacobian(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
 
     @wraps(f)
     def jacobian_of_f(*args: Any, **kwargs: Any) -> Any:
-        record = _Record(f, args, argnums, kwargs)
-        return unflatten(record.result, [record.shape(record.pull((y, 1.0))) for y in record.outputs])
+        record = _Record(f, args, argnums, kwargs, has_aux)
+        slopes = unflatten(record.result, [record.shape(record.pull((y, 1.0))) for y in record.outputs])
+        return (slopes, record.beside()) if has_aux else slopes
 
     return jacobian_of_f
 
 
-def hessian(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
-    """Turn f into its Hessian, the Jacobian of the gradient.
+def hessian(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """Turn f into its Hessian, the Jacobian of the gradient. `has_aux` is that of both.
 
     >>> hessian(lambda x: x[0] ** 2 * x[1])([3.0, 5.0])
     [[10.0, 6.0], [6.0, 0.0]]
     """
     _check_function(f, argnums, "hessian")
-    return jacobian(grad(f, argnums), argnums)
+    return jacobian(grad(f, argnums, has_aux), argnums, has_aux)
 
 
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:

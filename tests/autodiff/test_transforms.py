@@ -18,6 +18,7 @@ from autodiff import (
     batch_mean,
     batch_sum,
     checkpoint,
+    compile,
     grad,
     hessian,
     hvp,
@@ -798,3 +799,51 @@ def test_a_pullback_is_one_sweep_whatever_the_number_of_outputs() -> None:
     (found,) = vjp(lambda x: [x * x, x], 3.0)[1]([one, 2.0])
     found.backward()
     assert (found.data, one.grad) == (8.0, 6.0)
+
+
+# ---- has_aux
+
+
+def with_notes(x: Any, y: Any) -> Any:
+    return x * x * y, {"third": [x / 3.0, "text", None], "pair": (y, 7)}
+
+
+NOTES = {"third": [2.0, "text", None], "pair": (0.5, 7)}
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, compile], ids=["eager", "compiled"])
+def test_what_a_function_gives_beside_its_result_is_passed_on(wrap: Any) -> None:
+    assert wrap(value_and_grad(with_notes, (0, 1), has_aux=True))(6.0, 0.5) == ((18.0, NOTES), (6.0, 36.0))
+    assert wrap(grad(with_notes, has_aux=True))(6.0, 0.5) == (6.0, NOTES)
+    assert wrap(hessian(with_notes, has_aux=True))(6.0, 0.5) == (1.0, NOTES)
+    slopes = wrap(jacobian(lambda xs: ([xs[0] * xs[1], xs[1]], xs[0]), has_aux=True))([2.0, 3.0])
+    assert slopes == ([[3.0, 2.0], [0.0, 1.0]], 2.0)
+
+
+def test_what_is_beside_the_result_can_be_differentiated_from_outside() -> None:
+    def inner(x: Any) -> Any:
+        slope, beside = grad(lambda y: (y * y * x, y * y * y), has_aux=True)(x)
+        return slope * beside  # 2 x^2 times x^3
+
+    for outer in (grad(inner), compile(grad(inner))):
+        assert outer(2.0) == 10.0 * 2.0**4
+    assert grad(lambda x: value_and_grad(lambda y: (y, x * y), has_aux=True)(x)[0][1])(3.0) == 6.0
+
+
+def test_what_is_beside_the_result_depends_on_values_from_outside_as_the_result_does() -> None:
+    w = Value(2.0)
+    slope, beside = grad(lambda x: (w * x * x, w * x), has_aux=True)(3.0)
+    (slope * beside).backward()  # 2 w x times w x
+    assert w.grad == 4.0 * 2.0 * 9.0
+    with no_grad():
+        assert grad(lambda x: (w * x * x, w * x), has_aux=True)(3.0) == (12.0, 6.0)
+
+
+@pytest.mark.parametrize("returned", [1.0, (1.0,), [1.0, 2.0], (1.0, 2.0, 3.0), None])
+@pytest.mark.parametrize("transform", [grad, value_and_grad, jacobian, hessian])
+def test_a_function_that_returns_no_pair_is_told_so(transform: Any, returned: Any) -> None:
+    def f(x: Any) -> Any:
+        return returned
+
+    with pytest.raises(TypeError, match=r"with has_aux=True, f\(\) must return a pair, .*: not "):
+        transform(f, has_aux=True)(1.0)
