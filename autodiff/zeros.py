@@ -19,6 +19,7 @@ class Regions:
 
     def __init__(self, terms: list[Term], hopeful: set[Term], sinks: dict[Term, str]) -> None:
         self.terms = terms
+        self._sinks = sinks
         self._users: dict[Term, list[Term]] = {}
         self._find(set())
         candidates = {t for t in terms if t in hopeful and self._flag_of(t) is not None}
@@ -208,7 +209,9 @@ class Regions:
         found = {root: None} if self.used_outside(root) else {}
         for term in self._members[root]:
             users = self._users.get(term, [])
-            if term in self.outputs or any(root not in self.path(self._at(user)) for user in users):
+            is_added_later = term in self._totals and term in self._sinks  # to its accumulator, after all branches
+            is_used = term in self.outputs or any(root not in self.path(self._at(user)) for user in users)
+            if is_used or is_added_later:
                 start = self._starts.get(term, term)  # a running total that started outside keeps what it was
                 if root in self.path(self._home[start]):
                     found[start] = None

@@ -10,13 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import autodiff
-from autodiff import Value, compile, value_and_grad
+from autodiff import Value, batch_sum, compile, value_and_grad
 
 INPUTS, HIDDEN = 6, 4
 COUNT = INPUTS * HIDDEN + HIDDEN + HIDDEN + 3  # parameters of the network below
 INF, NAN = float("inf"), float("nan")
 
 usual = st.sampled_from([0.0, -0.0, 0.5, -1.5]) | st.floats(-2.0, 2.0)
+rows = st.lists(usual, min_size=INPUTS, max_size=INPUTS)
 extreme = st.sampled_from([1e200, -1e200, 1e308, -1e308, 5e-324, INF, -INF, NAN])
 
 
@@ -48,6 +49,7 @@ ACTIVATIONS = [
     autodiff.square,
     lambda x: x,
     lambda x: 1.0 * x + x * x,
+    lambda x: autodiff.relu(x) * x,
 ]
 
 
@@ -85,6 +87,11 @@ def hinge(output: Any) -> Any:
     return autodiff.relu(1.0 - output)
 
 
+def gated(output: Any) -> Any:
+    """Use the output both outside and behind a branch, inside of another."""
+    return autodiff.relu(autodiff.relu(output) * output - 1.0)
+
+
 def added(backward: Callable[..., Any], point: tuple[list[float], list[float]]) -> tuple[Any, list[float]]:
     """Give the value, and what is added to the parameters' `grad`."""
     for leaf, x in zip(LEAVES, point[0], strict=True):
@@ -108,7 +115,7 @@ def eager_backward(f: Callable[..., Any]) -> Callable[..., Any]:
     return backward
 
 
-LOSSES = {(*key, end): captured(*key, end) for key in KEYS for end in (hinge, autodiff.square)}
+LOSSES = {(*key, end): captured(*key, end) for key in KEYS for end in (hinge, gated, autodiff.square)}
 sweeps = {key: (eager_backward(f), compile(f).backward) for key, f in LOSSES.items()}
 
 
@@ -121,6 +128,31 @@ def test_what_backward_adds_is_as_exact(key: Any, point: tuple[list[float], list
     eager, fast = sweeps[key]
     added(fast, point)
     assert repr(added(fast, point)) == repr(added(eager, point))
+
+
+batches = {key: (eager_backward(batch_sum(f)), compile(batch_sum(f)).backward) for key, f in LOSSES.items()}
+
+
+@settings(max_examples=250)
+@given(st.sampled_from(list(batches)), points(), st.lists(rows, max_size=3))
+def test_what_backward_adds_for_a_batch_is_as_exact(key: Any, point: Any, more: list[list[float]]) -> None:
+    """What one example leaves in a variable must not be taken for the next one's."""
+    eager, fast = batches[key]
+    examples = point[0], [point[1], *more]
+    added(fast, examples)
+    assert repr(added(fast, examples)) == repr(added(eager, examples))
+
+
+@pytest.mark.parametrize("xs", [[2.0, -0.4], [-0.4, 2.0]])
+def test_a_total_in_a_branch_is_not_that_of_the_example_before(xs: list[float]) -> None:
+    a, b, c, d = leaves = [Value(1.0), Value(0.5), Value(2.0), Value(-1.0)]
+
+    def loss(x: Any) -> Any:
+        z = a * x + b
+        return autodiff.relu(c * (autodiff.relu(z) * z) + d)
+
+    assert compile(batch_sum(loss)).backward(xs) == 11.5
+    assert [leaf.grad for leaf in leaves] == [20.0, 10.0, 6.25, 1.0]
 
 
 def test_backward_leaves_alone_what_an_error_signal_of_zero_belongs_to() -> None:
