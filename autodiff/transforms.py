@@ -63,7 +63,8 @@ class _Record:
         self.outputs = [_number(x, way) for way, x in leaves(self.result)]
         self.order = toposort(*(y for y in self.outputs if isinstance(y, Value)), stop=self.inputs)
         own = set(self.inputs)
-        self.as_graph = self.nested or any(_is_outside(n, start) and n not in own for n in self.order)
+        beside = toposort(*(x for _, x in leaves(self.aux) if isinstance(x, Value)), stop=self.inputs)
+        self.as_graph = self.nested or any(_is_outside(n, start) and n not in own for n in [*self.order, *beside])
         is_recording = self.nested or mode is None or mode.recording
         self.as_floats = not self.literal and not (self.as_graph and is_recording)
 
@@ -230,7 +231,7 @@ def value_and_grad(
 
     The argument is a float or a container of floats; `argnums` says which one, or several.
     If f closes over Values, the results are Values that depend on them (floats inside `no_grad()`).
-    With `has_aux`, f returns a pair, of which only the first is differentiated, and the value is that pair.
+    With `has_aux`, f returns a pair: its result, and what is given back beside it. The value is that pair, too.
 
     >>> value_and_grad(lambda x, y: x * x * y)(3.0, 2.0)
     (18.0, 12.0)
@@ -254,7 +255,7 @@ def value_and_grad(
 def grad(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """Turn f into its gradient, in the shape of the argument.
 
-    With `has_aux`, f returns a pair, of which only the first is differentiated, and so does its gradient.
+    With `has_aux`, f returns a pair, of its result and what is given back beside the gradient, in a pair again.
 
     >>> grad(lambda x: x**3)(2.0)
     12.0
@@ -275,7 +276,7 @@ def grad(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> 
 def jacobian(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """Turn f into its Jacobian: the shape of the result, with the shape of the argument at each place.
 
-    With `has_aux`, f returns a pair, of which only the first is differentiated, and so does its Jacobian.
+    With `has_aux`, f returns a pair, of its result and what is given back beside the Jacobian, in a pair again.
 
     >>> jacobian(lambda x: [x[0] * x[1], x[0] + x[1]])([2.0, 3.0])
     [[3.0, 2.0], [1.0, 1.0]]
@@ -292,7 +293,9 @@ def jacobian(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False)
 
 
 def hessian(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) -> Callable[..., Any]:
-    """Turn f into its Hessian, the Jacobian of the gradient. `has_aux` is that of both.
+    """Turn f into its Hessian, the Jacobian of the gradient.
+
+    With `has_aux`, f returns a pair, of its result and what is given back beside the Hessian, in a pair again.
 
     >>> hessian(lambda x: x[0] ** 2 * x[1])([3.0, 5.0])
     [[10.0, 6.0], [6.0, 0.0]]

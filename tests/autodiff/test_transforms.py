@@ -839,6 +839,19 @@ def test_what_is_beside_the_result_depends_on_values_from_outside_as_the_result_
         assert grad(lambda x: (w * x * x, w * x), has_aux=True)(3.0) == (12.0, 6.0)
 
 
+def test_what_is_beside_the_result_keeps_its_edges_where_the_result_has_none() -> None:
+    w = Value(2.0)
+    slope, beside = grad(lambda x: (x * x, [w * x]), has_aux=True)(3.0)
+    beside[0].backward()
+    assert (slope.data, w.grad) == (6.0, 3.0)
+
+    def inner(w: Any) -> Any:
+        return grad(lambda x: (x * x, w * x), has_aux=True)(3.0)[1]
+
+    for outer in (grad(inner), compile(grad(inner)), jacobian(inner)):
+        assert outer(2.0) == 3.0
+
+
 @pytest.mark.parametrize("returned", [1.0, (1.0,), [1.0, 2.0], (1.0, 2.0, 3.0), None])
 @pytest.mark.parametrize("transform", [grad, value_and_grad, jacobian, hessian])
 def test_a_function_that_returns_no_pair_is_told_so(transform: Any, returned: Any) -> None:
