@@ -33,7 +33,7 @@ def check_grads(f: Callable[..., Any], *args: Any, order: int = 2, tolerance: fl
     extrapolated to step 0 (Ridders 1982); where the rounding of f blurs them, that is said. A point where f has a kink
     is reported as such. The value itself is compared with that of compiled code.
 
-    It evaluates f some times for each pair of numbers among the arguments: choose a few, or `order=1`, where f has many.
+    It evaluates f some times for each pair of numbers among the arguments: choose a few, or `order=1`, if f has many.
 
     >>> check_grads(lambda x, y: x * y + y**3, 2.0, 3.0)
     >>> check_grads(abs, 0.0)

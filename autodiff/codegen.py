@@ -316,8 +316,9 @@ class Printer:
 
     def _may_inline(self, term: Term, text: Text, user: Term | None) -> bool:
         """Decide whether an expression is put into its one use, rather than given a name."""
-        if term.uses != 1 or text.depth > DEPTH + (user is None) or len(text.text) > WIDTH:
-            return False  # a result may be deeper, for nothing more will be around it
+        deepest = DEPTH + 1 if user is None else DEPTH  # around a result there will be nothing more
+        if term.uses != 1 or text.depth > deepest or len(text.text) > WIDTH:
+            return False
         return user is None or not self._repeats(user, term, text)
 
     def _repeats(self, user: Term, term: Term, text: Text) -> bool:
@@ -394,8 +395,9 @@ class Printer:
         self.texts[root] = signal
         if self._may_be_its_signal(block, regions, root):
             root.name = signal.text
-            for written in self.written[: len(regions.path(root)) - 1][-1:]:
-                written.add(root)
+            around = len(regions.path(root)) - 1
+            if around:  # then the `else` of the region around it has to set it to 0
+                self.written[around - 1].add(root)
         elif regions.used_outside(root):
             self._enter(regions, root, indent)
             self._assign(root, signal, indent)
@@ -590,13 +592,13 @@ class Printer:
 
     def _prove(self, tainted: set[Term]) -> None:
         """Check factors rather than results, if they are so much fewer at the end of each way."""
-        doubled_ = doubled(self.builder.root, self.blocks, self.needed, tainted)
-        reasons = {t: factors(t) for t in self.hopeful} | {t: [square] for t, square in doubled_.items()}
+        squares = doubled(self.builder.root, self.blocks, self.needed, tainted)
+        reasons = {t: factors(t) for t in self.hopeful} | {t: [square] for t, square in squares.items()}
         most = {b: int(SHARE * len(found.terms)) for b, found in self.suspects.items() if b.outputs is not None}
-        found = proofs(self.builder.root, self.needed, reasons, tainted, max(most.values()))
-        if all(block in found and len(found[block]) <= count for block, count in most.items()):
-            self.doubled = set(doubled_)
-            self.suspects |= {block: Suspects(proof, must_be_finite=True) for block, proof in found.items()}
+        proved = proofs(self.builder.root, self.needed, reasons, tainted, max(most.values()))
+        if all(block in proved and len(proved[block]) <= count for block, count in most.items()):
+            self.doubled = set(squares)
+            self.suspects |= {block: Suspects(proof, must_be_finite=True) for block, proof in proved.items()}
 
 
 def is_term(x: Any) -> bool:

@@ -39,7 +39,8 @@ class Module:
     """
 
     training: bool = True
-    buffers: tuple[str, ...] = ()  # attributes with floats, or lists of them, that are not trained, but in the state
+    # Attributes with floats, or lists of floats, that are not trained, but in the state: constants of compiled code.
+    buffers: tuple[str, ...] = ()
     draws_numbers: bool = False  # whether a call in training draws random numbers itself: then `fit` does not compile
 
     def __setattr__(self, name: str, entry: Any) -> None:
@@ -131,7 +132,8 @@ class Module:
         named = list(self.named_parameters())
         buffered = self._buffered()
         state = {name: parameter.data for name, parameter in named}
-        state |= {name: real_number(f"the buffer {name}", holder[key]) for name, (holder, key) in buffered.items()}
+        for name, (holder, key) in buffered.items():
+            state[name] = real_number(f"the buffer {name}, unless a list,", holder[key])
         if len(state) < len(named) + len(buffered):
             raise ValueError("two parameters have the same name: check for dict keys that contain a dot")
         return state
@@ -159,6 +161,9 @@ class Module:
         """Find the numbers of all buffers by name: what holds each, and under which key."""
         found: dict[str, tuple[Any, Any]] = {}
         for owner, module in self.named_modules():
+            if not isinstance(module.buffers, tuple):
+                names = module.buffers
+                raise TypeError(f"buffers of {module!r} must be names, as in buffers = ('mean',), not {names!r}")
             for attribute in module.buffers:
                 name, content = f"{owner}.{attribute}".removeprefix("."), getattr(module, attribute)
                 if isinstance(content, list):

@@ -519,7 +519,7 @@ class _MeanLoss:
         self._calls: list[tuple[Dropout, int]] = []
         self._objective: _Objective | None = None
         self._is_graph = True
-        self._is_single = settings.batch_size == 1 and settings.executor is None  # no loop needed, nor a mean
+        self._is_single = False
 
     @property
     def depends_on_parameters(self) -> bool:
@@ -559,6 +559,9 @@ class _MeanLoss:
         if self._compiled:
             with masks_from(self._note):
                 self._is_graph = isinstance(self._loss(self._model(x), target), Value)
+        # One example at a time needs no loop; but a loop learns classes, a constant each, without waiting.
+        alone = self._settings.batch_size == 1 and self._settings.executor is None
+        self._is_single = alone and _is_floats([x, target])
         one, spread = self._example_loss(), {"executor": self._settings.executor, "chunks": self._settings.chunks}
         self._objective = _Objective(one if self._is_single else autodiff.batch_mean(one, **spread), self._compiled)
 

@@ -346,8 +346,11 @@ def test_a_buffer_may_be_a_single_number():
     assert centred.state_dict() == {"slope": 2.0, "middle": 1.5}
     centred.load_state_dict({"slope": 3.0, "middle": 2})
     assert (centred.middle, centred.slope.data) == (2.0, 3.0)
-    with pytest.raises(TypeError, match="the buffer middle must be a number, not None"):
+    with pytest.raises(TypeError, match="the buffer middle, unless a list, must be a number, not None"):
         Centred(None).state_dict()
+    Centred.buffers = "middle"
+    with pytest.raises(TypeError, match=r"buffers of Centred\(1 parameters\) must be names, as in .*, not 'middle'"):
+        centred.state_dict()
 
 
 def test_a_parameter_is_not_replaced_by_what_was_computed_from_it():

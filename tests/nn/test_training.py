@@ -625,6 +625,15 @@ def test_one_example_at_a_time_gives_the_floats_of_the_loop_written_out(compiled
     assert floats(net) == floats(twin)
 
 
+def test_classes_one_at_a_time_get_code_without_waiting(monkeypatch):
+    monkeypatch.setattr("autodiff.specialising.LARGE", 10)
+    net, calls = MLP(2, [4, 3], rng=Random(1)), []
+    points, _ = nn.two_moons(30, rng=Random(2))
+    options = {"loss": nn.softmax_cross_entropy, "optimiser": SGD(net.parameters(), 0.1), "batch_size": 1, "epochs": 2}
+    fit(lambda x: calls.append(1) or net(x), points, [0, 1, 2] * 10, **options).run()
+    assert len(calls) <= 4  # the first example, and each class once
+
+
 # ---- Dropout, compiled
 
 
