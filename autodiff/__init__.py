@@ -1,11 +1,9 @@
 """Chainrule: scalar reverse-mode automatic differentiation that reads like micrograd."""
 
+import sys
+from typing import TYPE_CHECKING
+
 from autodiff.backprop import toposort
-from autodiff.checking import check_grads
-from autodiff.compiling import Compiled, compile
-from autodiff.drawing import Drawing, draw
-from autodiff.exporting import Exported
-from autodiff.formulas import Formula, formula, latex
 from autodiff.kernels import (
     affine,
     dot,
@@ -85,7 +83,6 @@ from autodiff.primitives import (
 from autodiff.primitives import absolute as abs
 from autodiff.primitives import absolute as fabs
 from autodiff.primitives import power as pow
-from autodiff.stepping import Steps, steps
 from autodiff.transforms import (
     batch_mean,
     batch_sum,
@@ -99,6 +96,14 @@ from autodiff.transforms import (
     vjp,
 )
 from autodiff.value import Value, affine_layer, anomaly_detection, descend, no_grad
+
+if TYPE_CHECKING:
+    from autodiff.checking import check_grads
+    from autodiff.compiling import Compiled, compile
+    from autodiff.drawing import Drawing, draw
+    from autodiff.exporting import Exported
+    from autodiff.formulas import Formula, formula, latex
+    from autodiff.stepping import Steps, steps
 
 __all__ = [
     "Compiled",
@@ -204,3 +209,31 @@ __all__ = [
     "vjp",
     "where",
 ]
+
+# Imported when first asked for: these modules take as long as all the rest, and many programs need none of them.
+_WAITING = {
+    "Compiled": "compiling",
+    "Drawing": "drawing",
+    "Exported": "exporting",
+    "Formula": "formulas",
+    "Steps": "stepping",
+    "check_grads": "checking",
+    "compile": "compiling",
+    "draw": "drawing",
+    "formula": "formulas",
+    "latex": "formulas",
+    "steps": "stepping",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WAITING:
+        raise AttributeError(f"module 'autodiff' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    from importlib import import_module
+
+    globals()[name] = getattr(import_module(f"autodiff.{_WAITING[name]}"), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -50,6 +50,8 @@ AUTODIFF_ORDER = [
     "checking",
     "__init__",
 ]
+# What importing the packages loads.
+EVERYONES = ["special", "primitives", "kernels", "backprop", "value", "trees", "transforms", "__init__"]
 
 
 def modules(package: str) -> list[Path]:
@@ -128,8 +130,8 @@ def test_importing_the_engine_takes_the_standard_library_only(path: Path) -> Non
 
 
 def test_importing_waits_for_nothing_that_few_need() -> None:
-    """Backends, saving and what they import in turn cost more than all the rest together."""
-    heavy = ["vectorising", "native", "rolling", "backends", "saving", "precise"]
+    """The compiler, pictures, backends and what they import in turn cost more than all the rest together."""
+    heavy = [name for name in AUTODIFF_ORDER if name not in EVERYONES]
     code = f"import autodiff, nn, sys; print(*[m for m in {[f'autodiff.{m}' for m in heavy]!r} if m in sys.modules])"
     few = ["json", "hashlib", "logging", "pathlib", "pickle", "uuid"]
     few += ["ast", "inspect", "dataclasses"]  # and what these bring
@@ -182,7 +184,34 @@ def test_public_names_are_listed_once(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_package_file_only_re_exports(package: str) -> None:
     tree = ast.parse((ROOT / package / "__init__.py").read_text("utf-8"))
-    assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.For | ast.If)]
+    made = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.For)]
+    assert {node.name for node in made if isinstance(node, ast.FunctionDef)} <= {"__getattr__", "__dir__"}
+    assert not [node for node in made if not isinstance(node, ast.FunctionDef)]
+
+
+def test_names_that_wait_come_from_where_type_checkers_see_them() -> None:
+    tree = ast.parse((ROOT / "autodiff" / "__init__.py").read_text("utf-8"))
+    (block,) = [node for node in tree.body if _type_checking_only(node)]
+    seen = {
+        alias.name: node.module for node in ast.walk(block) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    waiting: dict[str, str] = vars(autodiff)["_WAITING"]
+    assert {name: f"autodiff.{module}" for name, module in waiting.items()} == seen
+    for name, module in seen.items():
+        assert getattr(autodiff, name) is getattr(sys.modules[str(module)], name)
+    code = "import autodiff; print(*dir(autodiff)); print(autodiff.draw.__name__, 'draw' in vars(autodiff))"
+    listed, drawn = run_python(code).splitlines()
+    assert set(public("autodiff")) <= set(listed.split())
+    assert drawn == "draw True"
+
+
+def test_a_name_that_the_package_lacks_is_an_error_with_a_suggestion() -> None:
+    with pytest.raises(AttributeError, match="module 'autodiff' has no attribute 'drav'") as caught:
+        getattr(autodiff, "drav")  # noqa: B009
+    assert caught.value.name == "drav"
+    assert caught.value.obj is autodiff
+    with pytest.raises(ImportError, match="cannot import name 'drav' from 'autodiff'"):
+        exec("from autodiff import drav", {})
 
 
 @pytest.mark.parametrize(("package", "name"), PUBLIC)
