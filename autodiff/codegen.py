@@ -622,21 +622,59 @@ def same(x: float, y: float) -> bool:
 
 
 def readable_source(primitive: Primitive, source: str) -> str:
-    """Give a source template, or a call by name where there is none, or none that can be read here."""
+    """Give a source template, or a call by name where there is none, or none that can be read here.
+
+    >>> readable_source(Primitive("own", round, "round({})", 0.0), "round({})")
+    'float(round({}))'
+    """
     if source and primitive.is_ours:
         return source
     name, source = identifier(primitive.name), source.strip()
-    if source and primitive.arity is not None and _is_known(source, name):
-        return source
-    return f"{name}({', '.join(['{}'] * (primitive.arity or 1))})"
+    if not (source and primitive.arity is not None and _is_known(source, name)):
+        source = f"{name}({', '.join(['{}'] * (primitive.arity or 1))})"
+    return source if name == "float" or _is_float(_parsed(source), name) else f"float({source})"
+
+
+@cache
+def _parsed(source: str) -> Any:
+    import ast
+
+    return ast.parse(source.format(*["_"] * 9), mode="eval").body
+
+
+def _is_float(node: Any, own: str) -> bool:
+    """Say whether what a user's source computes of floats is surely a float, and no int, truth or complex number."""
+    import ast
+
+    match node:
+        case ast.Name("_") | ast.Constant(float()):
+            return True
+        case ast.UnaryOp(ast.USub() | ast.UAdd(), x) | ast.BinOp(x, ast.Pow(), ast.Constant(int())):
+            return _is_float(x, own)
+        case ast.BinOp(x, ast.Add() | ast.Sub() | ast.Mult() | ast.Div(), y):
+            found = [_is_float(side, own) for side in (x, y)]
+            return all(found) or (
+                any(found) and any(isinstance(z, ast.Constant) and type(z.value) is int for z in (x, y))
+            )
+        case ast.Call(ast.Name(name) | ast.Attribute(ast.Name("math"), name), arguments):
+            return name != own and all(_is_float(x, own) for x in arguments) and _returns_float(name, len(arguments))
+    return False
+
+
+def _returns_float(name: str, count: int) -> bool:
+    """Ask a function of Python's for its value at a point where all but a few have one."""
+    try:
+        return type(getattr(math, name, getattr(builtins, name, None))(*[0.5] * count)) is float  # type: ignore[misc]
+    except (TypeError, ValueError):
+        return False
 
 
 @cache
 def _called(source: str) -> tuple[str, ...]:
     import ast
 
-    tree = ast.parse(source.format(*["_"] * 9))
-    names = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    nodes = ast.walk(_parsed(source))
+    names = [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     return tuple(dict.fromkeys(names))
 
 
@@ -648,7 +686,7 @@ def _is_known(source: str, own: str) -> bool:
     if not source.isascii() or re.search(r"[#\n]|\{\d*[!:]", source):
         return False  # Python folds some letters together; and a comment, or arguments formatted as text, go nowhere
     try:
-        tree = ast.parse(source.format(*["_"] * 9), mode="eval")
+        tree = _parsed(source)
     except (SyntaxError, ValueError, LookupError, AttributeError):  # it is no expression, or no template
         return False
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - {"_", "math"}

@@ -429,6 +429,11 @@ OWN: dict[str, tuple[Callable[[float], float], str, Any]] = {
     "total": (lambda x: 5.0 * x, "", 5.0),
     "doubt": (lambda x: 5.0 * x, "", 5.0),
     "float": (lambda x: 5.0 * x, "", 5.0),
+    "whole": (lambda x: int(x) if x > 1.0 else x, "", 1.0),
+    "rounded": (round, "round({})", 0.0),
+    "above": (lambda x: max(x, 0), "max({}, 0)", lambda out, x: 1.0 if x > 0.0 else 0.0),
+    "truth": (lambda x: x > 0.0, "{} > 0.0", 0.0),
+    "root": (lambda x: x**0.5, "{} ** 0.5", lambda out, x: 0.5 / out),
 }
 
 
@@ -497,6 +502,16 @@ def test_a_kernel_of_the_users_own() -> None:
     fast = compile(f)
     for xs in ([0.1, 0.2, 0.3], [1.0, -1.0, 2.0]):
         assert bits(fast(xs)) == bits(f(xs))
+
+
+@pytest.mark.parametrize("value", [None, 1j, [2.0]])
+def test_an_own_primitive_whose_value_is_no_number_is_an_error_in_compiled_code_too(value: Any) -> None:
+    own = Primitive("own", lambda x: x if x > 0.0 else value, "", 1.0)
+    fast, loop = compile(own), compile(batch_sum(own))
+    assert [fast(1.0), loop([1.0, 2.0])] == [1.0, 3.0]
+    for call in (lambda: own(-1.0), lambda: fast(-1.0), lambda: loop([1.0, -1.0])):
+        with pytest.raises(TypeError, match=r"the result of own\(\) must be a number or a Value, not"):
+            call()
 
 
 def test_an_own_primitive_that_raises_does_so_where_the_function_would() -> None:
