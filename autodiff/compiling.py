@@ -6,13 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from autodiff.arguments import _shape, readable_name
+from autodiff.backprop import toposort
 from autodiff.codegen import same
 from autodiff.exporting import Code, Exported, joined
 from autodiff.looping import _BackwardLoop, _BackwardPart, _ForwardLoop, _ForwardPart, _LoopCache, _Spread
 from autodiff.specialising import Specialisation, _Backward, _Cache, _Forward
 from autodiff.transforms import batch_of
 from autodiff.trees import leaves
-from autodiff.value import Value
+from autodiff.value import Value, _mode_with
 
 if TYPE_CHECKING:
     from autodiff.native import Native
@@ -41,7 +42,7 @@ def compile(
     transform of one. The first call with arguments of a new structure evaluates f once on Values and prints what
     happened as Python; a call that takes another way through f's branches adds that way. After `max_ways` ways,
     further ones run f itself: slower, never wrong. Values that f closes over are read at each call. Anything else
-    that f closes over is a constant; `verify=True` also runs f at each call, and raises if the results differ.
+    that f closes over is a constant; `verify=True` also runs f at each call, and raises if results or gradients differ.
     `backend="numpy"` compiles for arrays of points (`Vectorised`) instead, `backend="numba"` to machine code
     (`Native`).
 
@@ -62,7 +63,8 @@ def compile(
 
         return Vectorised(f, max_ways)
     # Each compiled function is a class of its own: its generated code is `__call__`, with nothing in between.
-    made: Compiled = type("Compiled", (Compiled,), {"__doc__": Compiled.__doc__})(f, verify, max_ways)
+    kind = _Verified if verify else Compiled
+    made: Compiled = type("Compiled", (kind,), {"__doc__": Compiled.__doc__})(f, verify, max_ways)
     if backend is None:
         return made
     from autodiff.native import Native
@@ -103,8 +105,8 @@ class Compiled:
     def _install(self) -> None:
         """Let a call go straight into the generated code of the first specialisation."""
         entry = self._forward.first
-        call = self._forward.call if entry is None or self.verify else entry.call
-        type(self).__call__ = staticmethod(self._verified if self.verify else call)  # type: ignore[method-assign]
+        call = self._forward.call if entry is None else entry.call
+        type(self).__call__ = staticmethod(call)  # type: ignore[method-assign]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the compiled function."""
@@ -186,10 +188,48 @@ class Compiled:
     def __repr__(self) -> str:
         return f"<compiled {self.__name__}: {sum(s.ways for s in self.specialisations)} ways>"
 
-    def _verified(self, *args: Any, **kwargs: Any) -> Any:
-        """Run both the compiled code and f, and compare."""
+
+class _Verified(Compiled):
+    """A compiled function that also runs the function itself at each call, and compares."""
+
+    def _install(self) -> None:
+        type(self).__call__ = staticmethod(self._compared)  # type: ignore[method-assign]
+
+    def _compared(self, *args: Any, **kwargs: Any) -> Any:
+        """Run both, and compare the results."""
         found = (self._forward.call if self._forward.first is None else self._forward.first.call)(*args, **kwargs)
-        expected = self.function(*args, **kwargs)
+        self._compare(found, self.function(*args, **kwargs), "result")
+        return found
+
+    def backward(self, *args: Any, **kwargs: Any) -> float:
+        """Run both, and compare the value and all gradients. Where they differ, these are left as they were."""
+        output, origins = self._run(args, kwargs)
+        before = [leaf.grad for leaf in origins]
+        value = super().backward(*args, **kwargs)
+        found = [leaf.grad for leaf in origins]
+        _set_gradients(origins, before)
+        if isinstance(output, Value):
+            output.backward()
+        expected = [leaf.grad for leaf in origins]
+        _set_gradients(origins, before)
+        self._compare(value, output, "result")
+        names = [f"{i}: {leaf.label}" if leaf.label else i for i, leaf in enumerate(origins)]
+        self._compare(dict(zip(names, found, strict=True)), dict(zip(names, expected, strict=True)), "gradient")
+        _set_gradients(origins, found)
+        return value
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Value]]:
+        """Run the function itself; list the leaves from outside that it uses, or that the compiled code knows."""
+        created: dict[Value, bool] = {}
+        with _mode_with(log=created):
+            output = self.function(*args, **kwargs)
+        nodes = toposort(output) if isinstance(output, Value) else []
+        used = [node for node in nodes if node.primitive is None and node not in created]
+        objects = [x for entry in self._backward.entries.values() for x in entry.names.objects().values()]
+        return output, list(dict.fromkeys([*used, *(x for x in objects if isinstance(x, Value))]))
+
+    def _compare(self, found: Any, expected: Any, what: str) -> None:
+        """Compare two trees of numbers."""
         if _shape(found) != _shape(expected):
             raise RuntimeError(
                 f"compiled {self.__name__} gave {found!r:.60}, and the function itself {expected!r:.60}: it depends on "
@@ -199,10 +239,14 @@ class Compiled:
             x, y = (v._data if isinstance(v, Value) else v for v in (x, y))
             if not (same(x, y) if isinstance(x, float) and isinstance(y, float) else x == y):
                 raise RuntimeError(
-                    f"compiled {self.__name__} gave {x!r} at result{way}, and the function itself {y!r}: it depends on "
+                    f"compiled {self.__name__} gave {x!r} at {what}{way}, and the function itself {y!r}: it depends on "
                     f"something {CHANGED}"
                 )
-        return found
+
+
+def _set_gradients(origins: list[Value], gradients: list[float]) -> None:
+    for leaf, gradient in zip(origins, gradients, strict=True):
+        leaf.grad = gradient
 
 
 def _containers(structure: Any) -> int:

@@ -931,6 +931,36 @@ def test_verify_notices_another_structure(change: Function) -> None:
         fast(1.0)
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_verify_compares_gradients(batch: bool) -> None:
+    w, v, current = Value(2.0, label="w"), Value(5.0, label="v"), [lambda x: w * w * x]
+
+    def f(x: Any) -> Any:
+        return current[0](x)
+
+    args = ([3.0, 4.0],) if batch else (3.0,)
+    fast = compile(batch_sum(f) if batch else f, verify=True)
+    slope, slope_of_two = (28.0, 56.0) if batch else (12.0, 24.0)
+    value = fast.backward(*args)
+    assert (value, w.grad) == (fast(*args), slope)
+    assert (fast.backward(*args), w.grad) == (value, slope_of_two)
+    changes: list[Function] = [
+        lambda x: w * w.detach() * x,  # the same value, another gradient
+        lambda x: w.detach() * w.detach() * x,
+        lambda x: w.data * w.data * x,
+        lambda x: w * w * x + (v - v.detach()),  # a leaf that the compiled code does not know
+    ]
+    for change in changes:
+        current[0] = change
+        with pytest.raises(RuntimeError, match=r"at gradient\['\d: [wv]'\], and the function itself"):
+            fast.backward(*args)
+        assert (w.grad, v.grad) == (slope_of_two, 0.0)
+    current[0] = lambda x: w * w * x + 1.0
+    with pytest.raises(RuntimeError, match=r"at result, and the function itself"):
+        fast.backward(*args)
+    assert w.grad == slope_of_two
+
+
 def test_verify_is_content_with_equal_results() -> None:
     fast = compile(value_and_grad(landscape), verify=True)
     for x in ([0.1, 0.2, 0.3], [2.0, 0.2, 0.3], [nan, 1.0, 1.0]):
