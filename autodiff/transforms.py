@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 from autodiff import primitives as p
 from autodiff.backprop import arrange, pull, push, sweep, toposort
@@ -304,8 +304,17 @@ def hessian(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) 
     return jacobian(grad(f, argnums, has_aux), argnums, has_aux)
 
 
-def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+Pullback = Callable[[Any], tuple[Any, ...]]
+
+
+@overload
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: Literal[False] = ...) -> tuple[Any, Pullback]: ...
+@overload
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: Literal[True]) -> tuple[Any, Pullback, Any]: ...
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """Evaluate f and return its value with a function that pulls a cotangent of the result back to the arguments.
+
+    With `has_aux`, f returns a pair, of its result and what is given back as a third.
 
     >>> value, pullback = vjp(lambda x, y: [x * y, x + y], 2.0, 3.0)
     >>> value, pullback([1.0, 10.0])
@@ -313,7 +322,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     """
     if not callable(f):
         raise TypeError(f"vjp(f, *primals) takes a function first, not {shortened(f)}")
-    record, lock = _Record(f, primals, range(len(primals)), {}), threading.Lock()
+    record, lock = _Record(f, primals, range(len(primals)), {}, has_aux), threading.Lock()
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
         seeds = leaves_like(record.result, cotangent, what="a result and its cotangent")
@@ -323,11 +332,23 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
         shaped: tuple[Any, ...] = record.shape(found)
         return shaped
 
-    return record.value(), pullback
+    return (record.value(), pullback, record.beside()) if has_aux else (record.value(), pullback)
 
 
-def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+@overload
+def jvp(
+    f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: Literal[False] = ...
+) -> tuple[Any, Any]: ...
+@overload
+def jvp(
+    f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: Literal[True]
+) -> tuple[Any, Any, Any]: ...
+def jvp(
+    f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
+) -> tuple[Any, ...]:
     """Evaluate f and its derivative in the direction of the tangents, in forward mode.
+
+    With `has_aux`, f returns a pair, of its result and what is given back as a third.
 
     >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 10.0))
     (6.0, 23.0)
@@ -339,7 +360,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
             raise TypeError(
                 f"jvp(f, primals, tangents) takes a sequence of arguments for each: write {what}=({given!r},)"
             )
-    record = _Record(f, primals, range(len(primals)), {})
+    record = _Record(f, primals, range(len(primals)), {}, has_aux)
     given = leaves_like(list(primals), list(tangents), what="primals and tangents")
     given = [t if isinstance(t, Value) else constant(t, "the tangent") for t in given]
     if any(isinstance(t, Value) for t in given):
@@ -347,7 +368,8 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     with record.at_work(), _mode_with(recording=False) if record.as_floats else _deriving(record.order):
         pushed = push(record.order, dict(zip(record.inputs, given, strict=True)))
         found = [record._finish(pushed.get(y, 0.0) if isinstance(y, Value) else 0.0) for y in record.outputs]
-    return record.value(), unflatten(record.result, found)
+    derivative = unflatten(record.result, found)
+    return (record.value(), derivative, record.beside()) if has_aux else (record.value(), derivative)
 
 
 def hvp(f: Callable[..., Any]) -> Callable[[Any, Any], Any]:

@@ -818,6 +818,14 @@ def test_what_a_function_gives_beside_its_result_is_passed_on(wrap: Any) -> None
     assert wrap(hessian(with_notes, has_aux=True))(6.0, 0.5) == (1.0, NOTES)
     slopes = wrap(jacobian(lambda xs: ([xs[0] * xs[1], xs[1]], xs[0]), has_aux=True))([2.0, 3.0])
     assert slopes == ([[3.0, 2.0], [0.0, 1.0]], 2.0)
+    pushed = wrap(lambda x, y: jvp(with_notes, (x, y), (1.0, 10.0), has_aux=True))(6.0, 0.5)
+    assert pushed == (18.0, 6.0 + 360.0, NOTES)
+
+    def pulled(x: Any, y: Any) -> Any:
+        value, pullback, beside = vjp(with_notes, x, y, has_aux=True)
+        return value, pullback(2.0), beside
+
+    assert wrap(pulled)(6.0, 0.5) == (18.0, (12.0, 72.0), NOTES)
 
 
 def test_what_is_beside_the_result_can_be_differentiated_from_outside() -> None:
@@ -825,8 +833,17 @@ def test_what_is_beside_the_result_can_be_differentiated_from_outside() -> None:
         slope, beside = grad(lambda y: (y * y * x, y * y * y), has_aux=True)(x)
         return slope * beside  # 2 x^2 times x^3
 
-    for outer in (grad(inner), compile(grad(inner))):
-        assert outer(2.0) == 10.0 * 2.0**4
+    def forward(x: Any) -> Any:
+        _, slope, beside = jvp(lambda y: (y * y * x, y * y * y), (x,), (1.0,), has_aux=True)
+        return slope * beside
+
+    def pulled(x: Any) -> Any:
+        _, pullback, beside = vjp(lambda y: (y * y * x, y * y * y), x, has_aux=True)
+        return pullback(1.0)[0] * beside
+
+    for f in (inner, forward, pulled):
+        for outer in (grad(f), compile(grad(f))):
+            assert outer(2.0) == 10.0 * 2.0**4
     assert grad(lambda x: value_and_grad(lambda y: (y, x * y), has_aux=True)(x)[0][1])(3.0) == 6.0
 
 
@@ -860,3 +877,7 @@ def test_a_function_that_returns_no_pair_is_told_so(transform: Any, returned: An
 
     with pytest.raises(TypeError, match=r"with has_aux=True, f\(\) must return a pair, .*: not "):
         transform(f, has_aux=True)(1.0)
+    with pytest.raises(TypeError, match=r"with has_aux=True, f\(\) must return a pair, .*: not "):
+        vjp(f, 1.0, has_aux=True)
+    with pytest.raises(TypeError, match=r"with has_aux=True, f\(\) must return a pair, .*: not "):
+        jvp(f, [1.0], [1.0], has_aux=True)
