@@ -5,12 +5,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from autodiff.arguments import _shape, readable_name
+from autodiff.arguments import _made_plain, _shape, readable_name
 from autodiff.backprop import toposort
 from autodiff.codegen import same
 from autodiff.exporting import Code, Exported, joined
 from autodiff.looping import _BackwardLoop, _BackwardPart, _ForwardLoop, _ForwardPart, _LoopCache, _Spread
-from autodiff.specialising import Specialisation, _Backward, _Cache, _Forward
+from autodiff.specialising import Specialisation, _Backward, _Cache, _Forward, as_values, on_values
 from autodiff.transforms import batch_of
 from autodiff.trees import leaves
 from autodiff.value import Value, _mode_with
@@ -198,8 +198,12 @@ class _Verified(Compiled):
     def _compared(self, *args: Any, **kwargs: Any) -> Any:
         """Run both, and compare the results."""
         found = (self._forward.call if self._forward.first is None else self._forward.first.call)(*args, **kwargs)
-        self._compare(found, self.function(*args, **kwargs), "result")
+        expected = on_values(self._evaluate, _made_plain(args), _made_plain(kwargs))
+        self._compare(found, expected, "result")
         return found
+
+    def _evaluate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.function(*args, **kwargs)
 
     def backward(self, *args: Any, **kwargs: Any) -> float:
         """Run both, and compare the value and all gradients. Where they differ, these are left as they were."""
@@ -222,7 +226,7 @@ class _Verified(Compiled):
         """Run the function itself; list the leaves from outside that it uses, or that the compiled code knows."""
         created: dict[Value, bool] = {}
         with _mode_with(log=created):
-            output = self.function(*args, **kwargs)
+            output = self._evaluate(*as_values(_made_plain(args), _made_plain(kwargs)))
         nodes = toposort(output) if isinstance(output, Value) else []
         used = [node for node in nodes if node.primitive is None and node not in created]
         objects = [x for entry in self._backward.entries.values() for x in entry.names.objects().values()]

@@ -207,21 +207,8 @@ class _Entry:
 
     def run_eagerly(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the generated code does, without it."""
-        if self.on_floats:
-            return self.eager(self.owner, args, kwargs)
-        # On Values, since floats have one operation that differs: a power that turns complex.
-        given = args, kwargs
-        created: dict[Value, bool] = {}
-        with _mode_with(log=created):
-            flat = [_node(p.literal, x, (), ()) if type(x) is float else x for _, x in leaves([args, kwargs])]
-            args, kwargs = unflatten([args, kwargs], flat)
-            result = self.eager(self.owner, tuple(args), kwargs)
-        outputs = [y for _, y in leaves(result)]
-        if not _holds_plain(outputs):
-            return self.eager(self.owner, *given)
-        if _is_from_outside(arrange(*[y for y in outputs if isinstance(y, Value)], within=created)[0]):
-            return result  # it depends on a Value computed outside, and so stays a Value
-        return tree_map(lambda y: y._data if isinstance(y, Value) else y, result)
+        run = partial(self.eager, self.owner)
+        return run(args, kwargs) if self.on_floats else on_values(run, args, kwargs)
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate a call that takes a way not seen before, and add that way to the generated code."""
@@ -526,6 +513,29 @@ class _Backward(_Entry):
                 additions.append((signal, f"{self.name_of(leaf)}.grad += {shown}"))
         lines += printer.placed(block, additions)
         return [*lines, f"return {result.text if result.text.isidentifier() else self.names.own('value')}"]
+
+
+def as_values(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Put Values in the place of floats."""
+    flat = [_node(p.literal, x, (), ()) if type(x) is float else x for _, x in leaves([args, kwargs])]
+    positional, named = unflatten([args, kwargs], flat)
+    return tuple(positional), named
+
+
+def on_values(run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call `run(args, kwargs)` on Values, as tracing does, and give the floats.
+
+    Floats have operations that differ: a power that turns complex, and from Python 3.12 on a sum that compensates.
+    """
+    created: dict[Value, bool] = {}
+    with _mode_with(log=created):
+        result = run(*as_values(args, kwargs))
+    outputs = [y for _, y in leaves(result)]
+    if not _holds_plain(outputs):
+        return run(args, kwargs)
+    if _is_from_outside(arrange(*[y for y in outputs if isinstance(y, Value)], within=created)[0]):
+        return result  # it depends on a Value computed outside, and so stays a Value
+    return tree_map(lambda y: y._data if isinstance(y, Value) else y, result)
 
 
 def _is_from_outside(captured: Iterable[Value]) -> bool:
