@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 CHECKS_PER_LINE = 5
-MANY = 150  # numbers of a list, all of which are faster checked by one call than each by itself
+LONG = 150  # numbers of a list, all of which are faster checked by one call than each by itself
 
 
 class _Layout:
@@ -90,7 +90,7 @@ class _Layout:
 
 def _is_long(tree: Any) -> bool:
     """Say whether an argument is a list of so many floats that one check of all pays."""
-    return isinstance(tree, list | tuple) and len(tree) >= MANY and set(map(type, tree)) == {float}
+    return isinstance(tree, list | tuple) and len(tree) >= LONG and set(map(type, tree)) == {float}
 
 
 def readable_name(f: Callable[..., Any]) -> str:

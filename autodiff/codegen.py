@@ -23,7 +23,7 @@ from autodiff.zeros import Regions
 __all__: list[str] = []
 
 DEPTH = 4  # deeper expressions are hardly faster, and harder to read
-MANY = 16  # results, rather than all of which their factors may be checked
+MANY_RESULTS = 16  # results, rather than all of which their factors may be checked
 SHARE = 0.5  # of their number, at most so many factors
 WIDTH = 100  # characters of an expression that is still put into another
 ATOM = 100  # precedence of a name, a call or a parenthesis
@@ -584,7 +584,7 @@ class Printer:
             self.suspects[block] = Suspects(list(dict.fromkeys(outputs)))
         if self.builder.in_loop:  # there, the sums over all examples are checked
             return
-        if max(len(found.terms) for found in self.suspects.values()) >= MANY:
+        if max(len(found.terms) for found in self.suspects.values()) >= MANY_RESULTS:
             self._prove(tainted)
         for found in self.suspects.values():
             for x in found.terms:

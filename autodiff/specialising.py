@@ -40,7 +40,7 @@ __all__ = ["Specialisation"]
 
 Owner = Any  # a `Compiled`; its module comes after this one
 LARGE = 2_000  # operations: to print them all again for one more way takes about 30 milliseconds
-PATIENCE, MANY = 8, 100  # calls without code: before the second way gets some, and before a warning
+PATIENCE, WARN_AFTER = 8, 100  # calls without code: before the second way gets some, and before a warning
 CALLED = ("other", "learn", "careful", "itself")  # what the generated code calls
 _serial = itertools.count(1)
 
@@ -242,7 +242,7 @@ class _Entry:
         """
         self.missed += 1
         if self.builder.serial > LARGE and self.missed <= PATIENCE * self.builder.ways**2:
-            if self.missed == MANY:
+            if self.missed == WARN_AFTER:
                 self.warn(f"has {self.builder.serial:,} operations in {self.builder.ways} ways and still takes others")
             return False
         self.missed = 0

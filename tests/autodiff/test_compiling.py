@@ -443,7 +443,7 @@ def test_a_large_function_that_never_comes_the_same_way_again_is_seldom_printed(
 
     calls(1 + 9 + 33)
     assert fast.specialisations[0].ways == 3
-    monkeypatch.setattr("autodiff.specialising.MANY", 5)
+    monkeypatch.setattr("autodiff.specialising.WARN_AFTER", 5)
     calls(4)
     with pytest.warns(RuntimeWarning, match=r"has \d+,\d+ operations in 3 ways and still takes others: .* way") as told:
         calls(1)
