@@ -41,18 +41,23 @@ class Module:
     training: bool = True
     # Attributes with floats, or lists of floats, that are not trained, but in the state: constants of compiled code.
     buffers: tuple[str, ...] = ()
-    draws_numbers: bool = False  # whether a call in training draws random numbers itself: then `fit` does not compile
+    # Whether a call in training draws random numbers, or sets a number of the module: then `fit` does not compile.
+    draws_numbers: bool = False
 
     def __setattr__(self, name: str, entry: Any) -> None:
         """Set an attribute; a parameter gives way to another, not to what was computed from it."""
-        if isinstance(entry, Value) and entry.primitive is not None:
-            before = vars(self).get(name)
-            if isinstance(before, Value) and before.primitive is None:
-                kind = type(self).__name__
-                raise TypeError(
-                    f"{name} is a parameter of this {kind}, and what was computed from Values is none: write "
-                    f"{kind.lower()}.{name}.data -= ... to move it (a state that is computed begins as a float)"
-                )
+        before, kind = vars(self).get(name), type(self).__name__
+        is_parameter = isinstance(before, Value) and before.primitive is None
+        if is_parameter and isinstance(entry, Value) and entry.primitive is not None:
+            raise TypeError(
+                f"{name} is a parameter of this {kind}, and what was computed from Values is none: write "
+                f"{kind.lower()}.{name}.data -= ... to move it (a state that is computed begins as a float)"
+            )
+        if type(before) is float or type(before) is int:
+            _refuse_while_compiling(
+                f"{name} of this {kind} would be set at the first call of compiled code only: write "
+                "draws_numbers = True in the class, or compiled=False in nn.fit"
+            )
         super().__setattr__(name, entry)
 
     def __call__(self, x: Any) -> Any:
@@ -360,7 +365,10 @@ class Dropout(Module):
         row = _row(x)
         source = _masks.get()
         if source is None:
-            _refuse_to_draw_once(self)
+            _refuse_while_compiling(
+                f"{self!r} inside a compiled function would draw its mask at the first call only: train with nn.fit, "
+                "which gives it a new one for each example, or switch it off with eval()"
+            )
         mask = (source or Dropout.draw)(self, len(row))
         try:
             kept = [item * factor for item, factor in zip(row, mask, strict=True)]
@@ -426,14 +434,11 @@ def evaluating(model: object) -> Iterator[None]:
             module.training = mode
 
 
-def _refuse_to_draw_once(dropout: Dropout) -> None:
+def _refuse_while_compiling(complaint: str) -> None:
     try:
         autodiff.descend([], 0.0)  # does nothing, but refuses to in a function that is being compiled
     except RuntimeError:
-        raise RuntimeError(
-            f"{dropout!r} inside a compiled function would draw its mask at the first call only: train with nn.fit, "
-            "which gives it a new one for each example, or switch it off with eval()"
-        ) from None
+        raise RuntimeError(complaint) from None
 
 
 def _refuse(module: Module, row: Any, width: int) -> None:

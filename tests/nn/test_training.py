@@ -13,7 +13,7 @@ import pytest
 import autodiff
 import nn
 from autodiff import Value
-from nn import MLP, SGD, Adam, Dropout, Epoch, Layer, Neuron, Sequential, fit, squared_error
+from nn import MLP, SGD, Adam, Dropout, Epoch, Layer, Module, Neuron, Sequential, fit, squared_error
 from nn.failures import Suspects
 
 XOR = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
@@ -703,6 +703,39 @@ def test_a_module_that_draws_by_itself_is_not_compiled():
     for _ in range(14):
         drawn.gauss(0.0, 1.0)
     assert model.rng.getstate() == drawn.getstate()
+
+
+class Running(Module):
+    """Subtracts a running mean of its input."""
+
+    buffers = ("mean",)
+
+    def __init__(self, start=0.0):
+        self.mean = start
+
+    def __call__(self, x):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * getattr(x[0], "data", x[0])
+        self.latest = [x[0] - self.mean]  # what is not a number before is nobody's state
+        return self.latest
+
+
+@pytest.mark.parametrize("start", [0.0, 1])
+def test_a_module_that_sets_a_number_of_its_own_is_not_compiled_in_silence(start):
+    class Told(Running):
+        draws_numbers = True
+
+    with pytest.raises(RuntimeError, match="mean of this Running would be set at the first call of compiled code only"):
+        line_fit(model=Sequential(Running(start), Neuron(1, "linear")), epochs=2)[1].run()
+    runs = {}
+    for name, kind, compiled in [("told", Told, True), ("eager", Running, False)]:
+        model = Sequential(kind(start), Neuron(1, "linear", rng=Random(0)))
+        runs[name] = line_fit(model=model, epochs=2, compiled=compiled)[1].run(), model.layers[0].mean, floats(model)
+    assert runs["told"] == runs["eager"]
+    assert runs["told"][1] != start
+    model.eval()
+    fast = autodiff.compile(model)  # nothing is set any more
+    assert fast([2.0]) == fast([2.0]) == model([2.0]).data
 
 
 # ---- several workers
