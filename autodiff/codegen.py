@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import cache
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from autodiff import primitives as p
@@ -439,11 +438,11 @@ class Printer:
         regions, before = self.regions[block], self.lines
         place = {root: i for i, root in enumerate(regions.terms)}
         homes = [regions.zero_outside(x) if isinstance(x, Term) else None for x, _ in lines]
-        keys = [[place[root] for root in regions.path(home)] for home in homes]
+        order = sorted(range(len(lines)), key=lambda i: [place[root] for root in regions.path(homes[i])])
         self.lines = []
-        for _, home, line in sorted(zip(keys, homes, [line for _, line in lines], strict=True), key=itemgetter(0)):
-            self._enter(regions, home, "")
-            self.lines.append(self._inner("") + line)
+        for i in order:
+            self._enter(regions, homes[i], "")
+            self.lines.append(self._inner("") + lines[i][1])
         self._enter(regions, None, "")
         found, self.lines = self.lines, before
         return found
