@@ -18,7 +18,7 @@ from nn.history import Epoch, History
 from nn.initialisers import generator
 from nn.losses import Loss
 from nn.metrics import as_number
-from nn.modules import Dropout, Module, evaluating, masks_from
+from nn.modules import Dropout, Module, Neuron, evaluating, masks_from
 from nn.optimisers import Optimiser, clip_grad_norm
 from nn.storage import load, save
 
@@ -452,9 +452,12 @@ class Training:
     def _setting(self) -> dict[str, Any]:
         """Describe what must be the same when a training is taken up again."""
         named = self.model.named_parameters() if isinstance(self.model, Module) else []
+        neurons = [part for part in _modules(self.model) if isinstance(part, Neuron)]
         return {
             "parameters": len(self.optimiser.parameters),
             "model": [name for name, _ in named],
+            "activations": list(dict.fromkeys(_name(neuron.activation) for neuron in neurons)),
+            "loss": _name(self._settings.loss),
             "optimiser": type(self.optimiser).__name__,
             "number of examples": len(self._examples[0]),
             "batch size": self._settings.batch_size,
@@ -464,8 +467,7 @@ class Training:
 
     def _generators(self) -> list[Random]:
         """List the random generators whose state decides how the training goes on, each once."""
-        modules = self.model.modules() if isinstance(self.model, Module) else []
-        modules = [*modules, *self._mean_loss.dropouts(self._examples)]
+        modules = [*_modules(self.model), *self._mean_loss.dropouts(self._examples)]
         found = [self._settings.rng] if self._settings.rng is not None else []
         for module in modules:
             found += [entry for entry in vars(module).values() if isinstance(entry, Random)]
@@ -717,8 +719,16 @@ def _short(x: object) -> str:
     return f"{x!r:.60}"
 
 
+def _modules(model: object) -> list[Module]:
+    return model.modules() if isinstance(model, Module) else []
+
+
+def _name(function: object) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def _draws_numbers(model: object) -> bool:
-    return isinstance(model, Module) and any(module.draws_numbers for module in model.modules())
+    return any(module.draws_numbers for module in _modules(model))
 
 
 def _shares_parameters(model: Module, optimiser: Optimiser) -> bool:
