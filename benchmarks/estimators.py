@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from benchmarks.harness import Settings, main, markdown, ratio, significant
+from benchmarks.harness import Settings, main, markdown, significant, times
 
 FOLDS = 3
 SEEDS = (0, 1, 2)
@@ -76,14 +76,14 @@ def row(task: Task, settings: Settings) -> list[str]:
     X, y = data(task)
     epochs = 2 if settings.quick else task.epochs
     seeds = SEEDS[:1] if settings.quick else SEEDS
-    cells, times = [task.title, f"{epochs}"], []
+    cells, medians = [task.title, f"{epochs}"], []
     for module in (ours, neural_network):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that so few epochs do not converge is meant: both get the same number
             found, seconds = scores(partial(model, task, module, epochs=epochs), X, y, seeds)
         cells.append(f"{statistics.fmean(found):.3f} ± {statistics.stdev(found) / len(found) ** 0.5:.3f}")
-        times.append(statistics.median(seconds))
-    return [*cells, *map(significant, times), ratio(times[1], times[0])]
+        medians.append(statistics.median(seconds))
+    return [*cells, *map(significant, medians), times(medians[1] / medians[0])]
 
 
 def tables(settings: Settings) -> Iterator[str]:

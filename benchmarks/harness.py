@@ -2,7 +2,8 @@
 
 A round gives every contestant one slot: as many calls as fit into `Settings.slot` seconds, at least one. The order
 is reversed from round to round, so that nobody always runs after the same neighbour or on a warmer processor. What
-counts is the median over the rounds. The garbage collector is on for everybody, as it is in a user's program; what
+counts is the median over the rounds, of times and of ratios: a ratio is taken within a round, for a shared machine may
+be half as fast in the next. The garbage collector is on for everybody, as it is in a user's program; what
 was alive before the first round is hidden from it (`gc.freeze`), so that nobody pays for another engine's modules.
 """
 
@@ -73,10 +74,14 @@ class Column:
         """Return the median seconds a call."""
         return statistics.median(self.seconds[name])
 
-    def spread(self, name: str) -> float:
-        """Return the distance between the quartiles, relative to the median."""
-        low, _, high = statistics.quantiles(self.seconds[name], n=4)
-        return (high - low) / self.median(name)
+    def ratios(self, name: str, baseline: str) -> list[float]:
+        """Return how many times as long as the baseline a contestant took, round by round."""
+        return [x / y for x, y in zip(self.seconds[name], self.seconds[baseline], strict=False)]
+
+    def spread(self, name: str, baseline: str) -> float:
+        """Return the distance between the quartiles of these ratios, relative to their median."""
+        low, middle, high = statistics.quantiles(self.ratios(name, baseline), n=4)
+        return (high - low) / middle
 
 
 # ---- measuring
@@ -209,30 +214,36 @@ def table(columns: Sequence[Column], baseline: str = OURS) -> str:
     """Lay out microseconds a call, one row per engine and one column per workload, with ratios to the baseline."""
     names = dict.fromkeys(name for column in columns for name in column.seconds)
     rows = [[name, *(cell(column, name, baseline) for column in columns)] for name in names]
-    return markdown(["us a call (ratio)", *(column.title for column in columns)], rows) + "\n\n" + remarks(columns)
+    return (
+        markdown(["us a call (ratio)", *(column.title for column in columns)], rows)
+        + "\n\n"
+        + remarks(columns, baseline)
+    )
 
 
 def cell(column: Column, name: str, baseline: str) -> str:
-    """Print a median and its ratio to the baseline's."""
+    """Print the median time, and the median of its ratio to the baseline's in the same round."""
     if name not in column.seconds:
         return "-"
-    median = column.median(name)
-    time_taken = significant(median * 1e6)
-    return time_taken if baseline not in column.seconds else f"{time_taken} ({ratio(median, column.median(baseline))})"
+    time_taken = significant(column.median(name) * 1e6)
+    if baseline not in column.seconds:
+        return time_taken
+    return f"{time_taken} ({times(statistics.median(column.ratios(name, baseline)))})"
 
 
-def ratio(seconds: float, reference: float) -> str:
+def times(ratio: float) -> str:
     """Print how many times as long something takes."""
-    return f"{significant(seconds / reference)}x"
+    return f"{significant(ratio)}x"
 
 
-def remarks(columns: Sequence[Column]) -> str:
-    """Say how well results agree, how steady the times are, and who is missing."""
+def remarks(columns: Sequence[Column], baseline: str = OURS) -> str:
+    """Say how well results agree, how steady the ratios are, and who is missing."""
     worst = max(column.difference for column in columns)
-    spreads = [column.spread(name) for column in columns for name, times in column.seconds.items() if len(times) >= 4]
+    pairs = [(column, name) for column in columns if baseline in column.seconds for name in column.seconds]
+    spreads = [column.spread(name, baseline) for column, name in pairs if len(column.ratios(name, baseline)) >= 4]
     missing = {name: why for column in columns for name, why in column.skipped.items()}
     agreement = f"Results agree to {TOLERANCE:.0e} (largest relative difference {worst:.0e})."
-    lines = [agreement + (f" Times: quartiles at most {max(spreads):.0%} of the median apart." if spreads else "")]
+    lines = [agreement + (f" Ratios: quartiles at most {max(spreads):.0%} of the median apart." if spreads else "")]
     lines += [f"Left out: {name} ({why})." for name, why in missing.items()]
     return "\n".join(lines)
 

@@ -188,13 +188,22 @@ def test_the_table_shows_medians_and_ratios() -> None:
         "| us a call (ratio) | one | two |\n"
         "| --- | ---: | ---: |\n"
         "| chainrule, compiled | 2.00 (1.00x) | 1,000 (1.00x) |\n"
-        "| other | 29.1 (14.5x) | - |\n\n"
-        "Results agree to 1e-09 (largest relative difference 2e-15). Times: quartiles at most 50% of the median apart."
+        "| other | 29.1 (29.1x) | - |\n\n"
+        "Results agree to 1e-09 (largest relative difference 2e-15). Ratios: quartiles at most 0% of the median apart."
     )
 
 
+def test_a_machine_that_slows_down_changes_times_but_no_ratio() -> None:
+    slower = [1e-6 * k for k in (1, 2, 4, 8, 16, 32)]
+    column = Column("one", {OURS: slower, "other": [3.0 * x for x in slower]})
+    assert column.ratios("other", OURS) == pytest.approx([3.0] * 6)
+    assert "| other | 18.0 (3.00x) |" in harness.table([column])
+    assert "Ratios: quartiles at most 0% of the median apart." in harness.table([column])
+
+
 def test_the_spread_is_that_of_the_quartiles() -> None:
-    assert Column("", {"a": [1.0, 2.0, 3.0, 4.0, 5.0]}).spread("a") == pytest.approx(3.0 / 3.0)
+    column = Column("", {OURS: [2.0, 1.0, 4.0, 0.5, 1.0], "a": [2.0, 2.0, 12.0, 2.0, 5.0]})  # 1 to 5 times as long
+    assert column.spread("a", OURS) == pytest.approx(3.0 / 3.0)
 
 
 @given(st.floats(1e-9, 1e9))
