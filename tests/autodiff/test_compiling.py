@@ -975,6 +975,40 @@ def test_verify_and_check_grads_allow_for_a_sum_that_compensates() -> None:
         ad.check_grads(lambda xs: sum(x * x for x in xs), xs, order=1)
 
 
+VALUES_FOR_CONSTANTS: dict[str, tuple[Function, tuple[Any, ...], Callable[[Value], tuple[Any, ...]]]] = {
+    "whole number": (lambda x: x * x, (3,), lambda v: (v,)),
+    "beside a float": (lambda x, n: x * n, (2.0, 3), lambda v: (2.0, v)),
+    "in a list": (lambda xs: xs[0] * xs[1], ([2.0, 3],), lambda v: ([2.0, v],)),
+    "nothing": (lambda x, s: x if s is None else s * x, (2.0, None), lambda v: (2.0, v)),
+    "a name": (lambda x, s: x if s == "a" else s * x, (2.0, "a"), lambda v: (2.0, v)),
+    "batch": (batch_sum(lambda x, n: x * n), ([2.0, 1.0], [3, 4]), lambda v: ([2.0, 1.0], [3, v])),
+    "batch with a new number": (
+        batch_sum(lambda x, n: x * n),
+        ([2.0] * 3, [3, 4, 3]),
+        lambda v: ([2.0] * 3, [3, 5, v]),
+    ),
+}
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+@pytest.mark.parametrize("name", VALUES_FOR_CONSTANTS)
+def test_a_value_where_there_was_a_constant_keeps_its_graph(name: str, calls: int) -> None:
+    f, first, then = VALUES_FOR_CONSTANTS[name]
+    fast, v, w = compile(f), Value(5.0), Value(5.0)
+    for _ in range(calls):
+        assert fast(*first) == f(*first)
+    found, expected = fast(*then(v)), f(*then(w))
+    assert isinstance(found, Value)
+    found.backward()
+    expected.backward()
+    assert (found.data, v.grad) == (expected.data, w.grad)
+    by_value = compile(lambda *args: f(*args) * 1.0)
+    for _ in range(calls):
+        by_value.backward(*first)
+    v.grad = 0.0
+    assert (by_value.backward(*then(v)), v.grad) == (expected.data, w.grad)
+
+
 def test_verify_is_content_with_equal_results() -> None:
     fast = compile(value_and_grad(landscape), verify=True)
     for x in ([0.1, 0.2, 0.3], [2.0, 0.2, 0.3], [nan, 1.0, 1.0]):
