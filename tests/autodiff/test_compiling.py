@@ -1009,6 +1009,40 @@ def test_a_value_where_there_was_a_constant_keeps_its_graph(name: str, calls: in
     assert (by_value.backward(*then(v)), v.grad) == (expected.data, w.grad)
 
 
+MIXED: dict[str, Function] = {
+    "product": lambda x, y: x * y + 1.0,
+    "branch": lambda x, y: x * y if x > y else x - y,
+    "one of them": lambda x, y: x if y else 2.0 * y,
+    "network": lambda x, y: ad.relu(x) * ad.tanh(y) - ad.relu(-y),
+    "slope": lambda x, y: grad(lambda z: z * z * y)(x),
+}
+KINDS = st.one_of(
+    st.sampled_from([1.5, -2.0, 0.0, -0.0]),
+    st.sampled_from([1, 2, -3, 0]),
+    st.sampled_from([1.5, -2.0]).map(Value),
+)
+
+
+def with_slopes(f: Function, args: tuple[Any, ...]) -> list[Any]:
+    """Call f and sweep what comes out; give the bits of it and of the gradients, and whether it is a Value."""
+    for x in args:
+        if isinstance(x, Value):
+            x.grad = 0.0
+    found = f(*args)
+    if isinstance(found, Value):
+        found.backward()
+    numbers = [found.data if isinstance(found, Value) else float(found)]
+    numbers += [x.grad for x in args if isinstance(x, Value)]
+    return [isinstance(found, Value), *map(bits, numbers)]
+
+
+@given(st.sampled_from(sorted(MIXED)), st.lists(st.tuples(KINDS, KINDS), min_size=2, max_size=6))
+def test_kinds_of_arguments_may_change_from_call_to_call(name: str, calls: list[tuple[Any, ...]]) -> None:
+    fast = compile(MIXED[name])
+    for args in calls:
+        assert with_slopes(fast, args) == with_slopes(MIXED[name], args)
+
+
 def test_verify_is_content_with_equal_results() -> None:
     fast = compile(value_and_grad(landscape), verify=True)
     for x in ([0.1, 0.2, 0.3], [2.0, 0.2, 0.3], [nan, 1.0, 1.0]):
