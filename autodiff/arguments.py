@@ -10,6 +10,7 @@ from autodiff.codegen import RESERVED, Names, identifier, literal
 from autodiff.terms import Term
 from autodiff.tracing import is_number
 from autodiff.trees import children, is_array, leaves, tree_map
+from autodiff.value import Value
 
 if TYPE_CHECKING:
     from inspect import BoundArguments, Signature
@@ -226,10 +227,10 @@ def _made_plain(tree: Any) -> Any:
 
 
 def _structure(tree: Any) -> Any:
-    """Describe the containers of an argument, and which of its leaves are floats."""
+    """Describe the containers of an argument, and which of its leaves are floats and which Values."""
     entries = children(tree)
     if entries is None:
-        return float if type(tree) is float else "constant"
+        return float if type(tree) is float else Value if isinstance(tree, Value) else "constant"
     shape = tree.shape if is_array(tree) else ()
     return (type(tree), shape, *((way, _structure(item)) for way, item in entries))
 

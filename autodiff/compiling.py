@@ -197,7 +197,7 @@ class _Verified(Compiled):
 
     def _compared(self, *args: Any, **kwargs: Any) -> Any:
         """Run both, and compare the results."""
-        found = (self._forward.call if self._forward.first is None else self._forward.first.call)(*args, **kwargs)
+        found = self._forward.call(*args, **kwargs)
         expected = on_values(self._evaluate, _made_plain(args), _made_plain(kwargs))
         self._compare(found, expected, "result")
         return found

@@ -17,7 +17,7 @@ from autodiff.arguments import _made_plain, _parameters, _signature, _structure
 from autodiff.codegen import Printer, bare
 from autodiff.exporting import Exported, UnseenError, compute_part
 from autodiff.primitives import constant
-from autodiff.specialising import Owner, _Backward, _Cache, _Entry, _Forward, _holds_values, _with_signals
+from autodiff.specialising import Owner, _Backward, _Cache, _Entry, _Forward, _with_signals
 from autodiff.terms import Block, Term, outcome_key
 from autodiff.tracing import Trace, trace
 from autodiff.transforms import Batch, _name, batch_of, batch_sum
@@ -96,7 +96,7 @@ class _Loop(_Entry):
 
     def learn_example(self, example: tuple[Any, ...], *columns: Any) -> Any:
         """Add the way that one example takes, and start again."""
-        if _holds_values(columns, {}):
+        if any(isinstance(x, Value) for _, x in leaves(example)):  # where there was a constant
             return self.elsewhere(*columns)
         plain = _made_plain(_as_lists(columns))
         if plain is not columns:

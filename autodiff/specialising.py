@@ -106,7 +106,7 @@ class _Cache:
         if self.kind.watched():
             return self.kind.eager(self.owner, args, kwargs)
         args, kwargs = _with_defaults(self.owner.function, args, kwargs)
-        if _holds_values(args, kwargs):
+        if any(isinstance(x, Value) for _, x in leaves([args, kwargs])):
             return self.kind.eager(self.owner, args, kwargs)
         args, kwargs = _made_plain(args), _made_plain(kwargs)
         return self.find(_structure([args, kwargs]), sender, args, kwargs)
@@ -215,8 +215,8 @@ class _Entry:
         plain, named = _made_plain(args), _made_plain(kwargs)
         if plain is not args or named is not kwargs:  # one of NumPy's ints, say, is no int to the code
             return self.call(*plain, **named)
-        if _structure([args, kwargs]) != self.key or _holds_values(args, kwargs):
-            return self.elsewhere(*args, **kwargs)  # a container where there was a constant, or a Value
+        if _structure([args, kwargs]) != self.key:  # a container or a Value where there was a constant
+            return self.elsewhere(*args, **kwargs)
         start = time.perf_counter()
         with self.lock:
             if self.as_it_is or self.is_full() or not self.is_worth_code():
@@ -541,11 +541,6 @@ def on_values(run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 def _is_from_outside(captured: Iterable[Value]) -> bool:
     """Say whether one of the Values that an evaluation did not make was computed itself."""
     return any(x._primitive is not None for x in captured)
-
-
-def _holds_values(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Say whether there are Values among the arguments: then the graph has to go on."""
-    return any(isinstance(x, Value) for _, x in leaves([args, kwargs]))
 
 
 def _holds_plain(outputs: Iterable[Any]) -> bool:

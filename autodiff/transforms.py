@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 ArgNums = int | Sequence[int]
+Pullback = Callable[[Any], tuple[Any, ...]]
 
 
 class _Record:
@@ -302,9 +303,6 @@ def hessian(f: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False) 
     """
     _check_function(f, argnums, "hessian")
     return jacobian(grad(f, argnums, has_aux), argnums, has_aux)
-
-
-Pullback = Callable[[Any], tuple[Any, ...]]
 
 
 @overload

@@ -214,11 +214,8 @@ def table(columns: Sequence[Column], baseline: str = OURS) -> str:
     """Lay out microseconds a call, one row per engine and one column per workload, with ratios to the baseline."""
     names = dict.fromkeys(name for column in columns for name in column.seconds)
     rows = [[name, *(cell(column, name, baseline) for column in columns)] for name in names]
-    return (
-        markdown(["us a call (ratio)", *(column.title for column in columns)], rows)
-        + "\n\n"
-        + remarks(columns, baseline)
-    )
+    header = ["us a call (ratio)", *(column.title for column in columns)]
+    return f"{markdown(header, rows)}\n\n{remarks(columns, baseline)}"
 
 
 def cell(column: Column, name: str, baseline: str) -> str:
@@ -236,7 +233,7 @@ def times(ratio: float) -> str:
     return f"{significant(ratio)}x"
 
 
-def remarks(columns: Sequence[Column], baseline: str = OURS) -> str:
+def remarks(columns: Sequence[Column], baseline: str) -> str:
     """Say how well results agree, how steady the ratios are, and who is missing."""
     worst = max(column.difference for column in columns)
     pairs = [(column, name) for column in columns if baseline in column.seconds for name in column.seconds]

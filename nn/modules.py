@@ -45,7 +45,7 @@ class Module:
     draws_numbers: bool = False
 
     def __setattr__(self, name: str, entry: Any) -> None:
-        """Set an attribute; a parameter gives way to another, not to what was computed from it."""
+        """Set an attribute, unless a parameter would be lost, or a number set once where each call means to set it."""
         before, kind = vars(self).get(name), type(self).__name__
         is_parameter = isinstance(before, Value) and before.primitive is None
         if is_parameter and isinstance(entry, Value) and entry.primitive is not None:

@@ -456,8 +456,8 @@ class Training:
         return {
             "parameters": len(self.optimiser.parameters),
             "model": [name for name, _ in named],
-            "activations": list(dict.fromkeys(_name(neuron.activation) for neuron in neurons)),
-            "loss": _name(self._settings.loss),
+            "activations": list(dict.fromkeys(_stable_name(neuron.activation) for neuron in neurons)),
+            "loss": _stable_name(self._settings.loss),
             "optimiser": type(self.optimiser).__name__,
             "number of examples": len(self._examples[0]),
             "batch size": self._settings.batch_size,
@@ -723,7 +723,8 @@ def _modules(model: object) -> list[Module]:
     return model.modules() if isinstance(model, Module) else []
 
 
-def _name(function: object) -> str:
+def _stable_name(function: object) -> str:
+    """Name a function without an address, which would differ from run to run."""
     return str(getattr(function, "__name__", type(function).__name__))
 
 
