@@ -13,7 +13,7 @@ from functools import partial
 from operator import is_
 from typing import Any, NamedTuple
 
-from autodiff.arguments import _made_plain, _parameters, _signature, _structure
+from autodiff.arguments import _made_plain, _parameters, _plain, _signature, _structure
 from autodiff.codegen import Printer, bare
 from autodiff.exporting import Exported, UnseenError, compute_part
 from autodiff.primitives import constant
@@ -62,6 +62,7 @@ class _Loop(_Entry):
         self.one_example, self.is_mean = _batch(self.owner).one_example, _batch(self.owner).kind == "batch_mean"
         self.arrays = [type(column) if is_array(column) else None for column in args]
         example = self.example(args)
+        self.kinds = _kinds(example)
         names = list(_parameters(self.one_example, example, {})[2])
         if any(name.startswith("*") for name in names) or len(names) != len(example):
             names = [f"x{i}" for i in range(len(example))]
@@ -96,7 +97,7 @@ class _Loop(_Entry):
 
     def learn_example(self, example: tuple[Any, ...], *columns: Any) -> Any:
         """Add the way that one example takes, and start again."""
-        if any(isinstance(x, Value) for _, x in leaves(example)):  # where there was a constant
+        if _kinds(example) != self.kinds:  # a Value, or NumPy's float, where there was a constant
             return self.elsewhere(*columns)
         plain = _made_plain(_as_lists(columns))
         if plain is not columns:
@@ -436,6 +437,11 @@ def _takes(f: Callable[..., Any], count: int) -> bool:
     except ValueError:  # a built-in function without a signature
         return True
     return True
+
+
+def _kinds(example: tuple[Any, ...]) -> list[Any]:
+    """Say of all numbers in an example of which kind each is."""
+    return [_structure(_plain(x)) for _, x in leaves(example)]
 
 
 def _as_lists(columns: tuple[Any, ...]) -> tuple[Any, ...]:

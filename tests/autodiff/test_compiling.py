@@ -1043,6 +1043,17 @@ def test_kinds_of_arguments_may_change_from_call_to_call(name: str, calls: list[
         assert with_slopes(fast, args) == with_slopes(MIXED[name], args)
 
 
+def test_floats_of_numpy_where_a_batch_had_whole_numbers_have_code_of_their_own() -> None:
+    """They were a new way each, compared by identity, which printed Python that warned."""
+    numpy = pytest.importorskip("numpy")
+    fast = compile(batch_sum(lambda x, n: x * n))
+    assert fast([2.0], [3]) == 6.0
+    for factor in (0.5, 1.5, 2.5):
+        assert fast([2.0], numpy.array([factor])) == 2.0 * factor
+    assert [s.ways for s in fast.specialisations] == [1, 1]
+    assert fast([2.0, 2.0], [3, 4]) == 14.0
+
+
 def test_verify_is_content_with_equal_results() -> None:
     fast = compile(value_and_grad(landscape), verify=True)
     for x in ([0.1, 0.2, 0.3], [2.0, 0.2, 0.3], [nan, 1.0, 1.0]):
