@@ -170,6 +170,11 @@ class Compiled:
         entries = [entry for cache in (self._forward, self._backward) for entry in cache.entries.values()]
         if not entries:
             raise RuntimeError(f"{self.__name__} has no code yet, to be {done}: call it once first")
+        batch = batch_of(self.function)
+        if batch is not None and batch.executor is not None:  # its code is for parts of a batch
+            raise TypeError(
+                f"{self.__name__} cannot be {done} with its executor: compile {batch.kind}(f) without one for that"
+            )
         # Code with a constant takes a container there for an unknown one; with a container it passes on a constant.
         entries.sort(key=lambda entry: -_containers(entry.key))
         return [entry.export(done) for entry in entries]

@@ -75,6 +75,16 @@ def test_processes_give_the_same_floats_as_one_process(pool: Executor, batch: An
         ad.descend(w, 0.01)  # the workers must get the new numbers
 
 
+@pytest.mark.parametrize("way", ["pickled", "saved"])
+def test_the_code_for_parts_is_not_given_away_as_that_for_batches(way: str, tmp_path: Path) -> None:
+    """It returns sums, and those of derivatives."""
+    fast = compile(batch_mean(network()[1], executor=Counting()))
+    fast(XS, YS)
+    with pytest.raises(TypeError, match=rf"cannot be {way} with its executor: compile batch_mean\(f\) without one"):
+        pickle.dumps(fast) if way == "pickled" else fast.save(tmp_path / "saved.py")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_parts_do_not_depend_on_workers() -> None:
     executor = Counting()
     fast = compile(batch_sum(network()[1], executor=executor, chunks=3))
