@@ -327,12 +327,17 @@ class _Entry:
         printer = Printer(self.builder, careful, self.give, self.miss(), self.names, places_results=self.is_backward)
         for leaf, term in self.builder.captured.items():
             term.name = term.name or self.names.fresh(str(leaf.label or "w"))
-        lines = [*self.header(), *self.values_from_outside(printer), *self.body(printer)]
+        body = self.body(printer)
+        lines = [*self.header(), *self.named_first(body), *self.values_from_outside(printer), *body]
         return "\n".join([f"def {name}({self.parameters}):", *("    " + line for line in lines)]) + "\n"
 
     def header(self) -> list[str]:
         """Print how the arguments are taken apart."""
         return self.layout.lines
+
+    def named_first(self, body: list[str]) -> list[str]:
+        """Print what makes the variables of this body the first ones, where that pays."""
+        return []
 
     def values_from_outside(self, printer: Printer) -> list[str]:
         """Print how the Values that f closes over are read."""
