@@ -6,14 +6,30 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from autodiff.arguments import _made_plain, _shape, readable_name
-from autodiff.backprop import toposort
 from autodiff.codegen import same
 from autodiff.exporting import Code, Exported, joined
-from autodiff.looping import _BackwardLoop, _BackwardPart, _ForwardLoop, _ForwardPart, _LoopCache, _Spread
-from autodiff.specialising import Specialisation, _Backward, _Cache, _Forward, as_values, on_values
+from autodiff.looping import (
+    _BackwardLoop,
+    _BackwardPart,
+    _DescentLoop,
+    _ForwardLoop,
+    _ForwardPart,
+    _LoopCache,
+    _Spread,
+)
+from autodiff.specialising import (
+    Specialisation,
+    _Backward,
+    _Cache,
+    _Descent,
+    _Entry,
+    _Forward,
+    as_values,
+    on_values,
+)
 from autodiff.transforms import batch_of
 from autodiff.trees import leaves
-from autodiff.value import Value, _mode_with
+from autodiff.value import Value
 
 if TYPE_CHECKING:
     from autodiff.native import Native
@@ -93,13 +109,17 @@ class Compiled:
         self.verify = verify
         self.max_ways = max_ways
         self.__name__ = readable_name(f)
-        self._forward, self._backward = _Cache(self, _Forward), _Cache(self, _Backward)
         batch = batch_of(f)
+        kinds: list[Any] = [_Forward, _Backward, _Descent]
         if batch is not None:  # the loop over examples becomes part of the code
-            self._forward, self._backward = _LoopCache(self, _ForwardLoop), _LoopCache(self, _BackwardLoop)
-            if batch.executor is not None:
-                self._forward = _Spread(self, _ForwardLoop, _ForwardPart)
-                self._backward = _Spread(self, _BackwardLoop, _BackwardPart)
+            kinds = [_ForwardLoop, _BackwardLoop, _DescentLoop]
+        if batch is None or batch.executor is None:
+            caches = [(_Cache if batch is None else _LoopCache)(self, kind) for kind in kinds]
+        else:
+            parts = [_ForwardPart, _BackwardPart, _BackwardPart]
+            caches = [_Spread(self, kind, part) for kind, part in zip(kinds, parts, strict=True)]
+        self._forward, self._backward, self._descent = caches
+        self._caches = {kind.task: cache for kind, cache in zip(kinds, caches, strict=True)}
         self._install()
 
     def _install(self) -> None:
@@ -124,29 +144,48 @@ class Compiled:
         value: float = (self._backward.call if entry is None else entry.call)(*args, **kwargs)
         return value
 
+    def descend(self, rate: float, /, *args: Any, **kwargs: Any) -> float:
+        """Return the value, and set the `data` of each Value that f closes over to data - rate * derivative.
+
+        One step of gradient descent, in one piece of code; `grad` is neither used nor changed.
+
+        >>> w = Value(3.0)
+        >>> fast = compile(lambda x: w * w * x)
+        >>> fast.descend(0.25, 2.0), w.data, w.grad
+        (18.0, 0.0, 0.0)
+        """
+        entry = self._descent.first
+        value: float = (self._descent.call if entry is None else entry.call)(rate, *args, **kwargs)
+        return value
+
+    @property
+    def _entries(self) -> "list[_Entry]":
+        """All generated functions."""
+        return [entry for cache in self._caches.values() for entry in cache.entries.values()]
+
     @property
     def source(self) -> str:
         """The generated Python, one function for each structure of arguments seen so far."""
-        sources = [entry.source for cache in (self._forward, self._backward) for entry in cache.entries.values()]
+        sources = [entry.source for entry in self._entries]
         return joined(sources) or f"# {self.__name__} has no code before its first call"
 
     @property
     def specialisations(self) -> tuple[Specialisation, ...]:
         """What was compiled so far."""
-        caches = (self._forward, self._backward)
-        return tuple(entry.report() for cache in caches for entry in cache.entries.values())
+        return tuple(entry.report() for entry in self._entries)
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
         """The generated function, for `inspect.getsource` and `inspect.signature`."""
-        entry = self._forward.first or self._backward.first
+        entry = self._forward.first or self._backward.first or self._descent.first
         return self.function if entry is None else entry.call
 
     def save(self, path: "str | os.PathLike[str]") -> None:
         """Write a module with the generated functions, which imports only `math`.
 
         It has the code for the calls seen so far, and raises an error for others. Values that f closes over become
-        numbers in the module, with `data` and `grad`; `fast.backward` is saved as `backward_NAME` if it was called.
+        numbers in the module, with `data` and `grad`; `fast.backward` is saved as `backward_NAME` if it was called,
+        `fast.descend` as `descend_NAME`.
 
         >>> import pathlib, runpy, tempfile
         >>> fast = compile(lambda x: x * x)
@@ -167,7 +206,7 @@ class Compiled:
         os.replace(unfinished, path)  # noqa: PTH105
 
     def _export(self, done: str) -> list[Code]:
-        entries = [entry for cache in (self._forward, self._backward) for entry in cache.entries.values()]
+        entries = self._entries
         if not entries:
             raise RuntimeError(f"{self.__name__} has no code yet, to be {done}: call it once first")
         batch = batch_of(self.function)
@@ -186,7 +225,7 @@ class Compiled:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if not (self._forward.entries or self._backward.entries):
+        if not self._entries:
             return partial(compile, verify=self.verify, max_ways=self.max_ways), (self.function,)
         return Exported, (self.__name__, self._export("pickled"))
 
@@ -212,30 +251,30 @@ class _Verified(Compiled):
 
     def backward(self, *args: Any, **kwargs: Any) -> float:
         """Run both, and compare the value and all gradients. Where they differ, these are left as they were."""
-        output, origins = self._run(args, kwargs)
-        before = [leaf.grad for leaf in origins]
-        value = super().backward(*args, **kwargs)
-        found = [leaf.grad for leaf in origins]
-        _set_gradients(origins, before)
-        if isinstance(output, Value):
-            output.backward()
-        expected = [leaf.grad for leaf in origins]
-        _set_gradients(origins, before)
+        return self._compare_changes(_Backward, super().backward, args, kwargs)
+
+    def descend(self, rate: float, /, *args: Any, **kwargs: Any) -> float:
+        """Run both, and compare the value and all new data. Where they differ, this is left as it was."""
+        return self._compare_changes(_Descent, super().descend, (rate, *args), kwargs)
+
+    def _compare_changes(
+        self, kind: type[_Backward], run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> float:
+        """Run both, and compare the value and what happens to leaves from outside."""
+        plain, named = as_values(_made_plain(args), _made_plain(kwargs))
+        output, numbers, found = kind.changed(self, plain, named)
+        known = [x for entry in self._caches[kind.task].entries.values() for x in entry.names.objects().values()]
+        origins = list(dict.fromkeys([*found.values, *(x for x in known if isinstance(x, Value))]))
+        before = [getattr(leaf, kind.attribute) for leaf in origins]
+        value: float = run(*args, **kwargs)
+        after = [getattr(leaf, kind.attribute) for leaf in origins]
+        _set(kind.attribute, origins, before)
         self._compare(value, output, "result")
         names = [f"{i}: {leaf.label}" if leaf.label else i for i, leaf in enumerate(origins)]
-        self._compare(dict(zip(names, found, strict=True)), dict(zip(names, expected, strict=True)), "gradient")
-        _set_gradients(origins, found)
+        expected = dict(zip(names, [*numbers, *before[len(numbers) :]], strict=True))
+        self._compare(dict(zip(names, after, strict=True)), expected, kind.what)
+        _set(kind.attribute, origins, after)
         return value
-
-    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Value]]:
-        """Run the function itself; list the leaves from outside that it uses, or that the compiled code knows."""
-        created: dict[Value, bool] = {}
-        with _mode_with(log=created):
-            output = self._evaluate(*as_values(_made_plain(args), _made_plain(kwargs)))
-        nodes = toposort(output) if isinstance(output, Value) else []
-        used = [node for node in nodes if node.primitive is None and node not in created]
-        objects = [x for entry in self._backward.entries.values() for x in entry.names.objects().values()]
-        return output, list(dict.fromkeys([*used, *(x for x in objects if isinstance(x, Value))]))
 
     def _compare(self, found: Any, expected: Any, what: str) -> None:
         """Compare two trees of numbers."""
@@ -253,9 +292,9 @@ class _Verified(Compiled):
                 )
 
 
-def _set_gradients(origins: list[Value], gradients: list[float]) -> None:
-    for leaf, gradient in zip(origins, gradients, strict=True):
-        leaf.grad = gradient
+def _set(attribute: str, origins: list[Value], numbers: list[float]) -> None:
+    for leaf, x in zip(origins, numbers, strict=True):
+        setattr(leaf, attribute, x)
 
 
 def _containers(structure: Any) -> int:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from autodiff.primitives import constant
 from autodiff.trees import leaves
 from autodiff.value import Value, _get_mode, _mode_with
 
@@ -37,7 +38,7 @@ class Code(NamedTuple):
     words: dict[str, str]  # the names of what surrounds every generated function: other, learn, math, ...
     defaults: tuple[Any, Any]
     arguments: str
-    in_backward: bool
+    task: str  # what is done beside calling the function
 
     @property
     def leaves(self) -> dict[str, Value]:
@@ -74,7 +75,7 @@ class Exported:
     """A compiled function that was pickled: its generated code, without the function it came from.
 
     It knows the kinds of arguments and the ways that had been seen, and raises LookupError for others. The Values
-    that the function closed over are copies, in `leaves`; `backward` adds to their `grad`.
+    that the function closed over are copies, in `leaves`; `backward` adds to their `grad`, and `descend` moves them.
 
     >>> import pickle
     >>> from autodiff import compile, grad
@@ -90,7 +91,7 @@ class Exported:
         self.codes = codes
         self.leaves = list(dict.fromkeys(leaf for code in codes for leaf in code.leaves.values()))
         self.lock = threading.Lock()
-        self._calls = {b: self._chain([c for c in codes if c.in_backward is b]) for b in (False, True)}
+        self._calls = {task: self._chain([c for c in codes if c.task == task]) for task in ("", "backward", "descend")}
 
     def _chain(self, codes: list[Code]) -> Callable[..., Any]:
         """Try the codes for each kind of arguments in turn."""
@@ -108,25 +109,30 @@ class Exported:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
-        return self._calls[False](*args, **kwargs)
+        return self._calls[""](*args, **kwargs)
 
     def backward(self, *args: Any, **kwargs: Any) -> float:
         """Return the value, and add the derivatives to the `grad` of the `leaves`."""
         mode = _get_mode()
         if mode is None or mode.recording:
-            value: float = self._calls[True](*args, **kwargs)
+            value: float = self._calls["backward"](*args, **kwargs)
             return value
         before = [leaf.grad for leaf in self.leaves]  # inside no_grad() they keep what they have
         with _mode_with(recording=True):
-            value = self._calls[True](*args, **kwargs)
+            value = self._calls["backward"](*args, **kwargs)
         for leaf, grad in zip(self.leaves, before, strict=True):
             leaf.grad = grad
+        return value
+
+    def descend(self, rate: float, /, *args: Any, **kwargs: Any) -> float:
+        """Return the value, and move the `leaves` against their derivatives."""
+        value: float = self._calls["descend"](constant(rate, "the rate", "a number"), *args, **kwargs)
         return value
 
     @property
     def run(self) -> Callable[..., Any]:
         """The one function there is."""
-        return self._calls[self.codes[0].in_backward]
+        return self._calls[self.codes[0].task]
 
     @property
     def source(self) -> str:

@@ -19,7 +19,7 @@ from autodiff.arguments import _made_plain, _parameters, _plain, _signature, _st
 from autodiff.codegen import Printer, bare
 from autodiff.exporting import Exported, UnseenError, compute_part
 from autodiff.primitives import constant
-from autodiff.specialising import Owner, _Backward, _Cache, _Entry, _Forward, _with_signals
+from autodiff.specialising import Owner, _Backward, _Cache, _Descent, _Entry, _Forward, _with_signals
 from autodiff.terms import Block, Term, outcome_key
 from autodiff.tracing import Trace, trace
 from autodiff.transforms import Batch, _name, batch_of, batch_sum
@@ -34,20 +34,25 @@ FAST = 256  # variables of a function that CPython reads and writes in one instr
 class _LoopCache(_Cache):
     """The specialisations of a function of sequences of examples, by the structure of one example."""
 
-    def __init__(self, owner: Owner, kind: "type[_Entry]") -> None:
+    def __init__(self, owner: Owner, kind: "type[_Loop]") -> None:
         super().__init__(owner, kind)
+        self.loop = kind
         self.eager = kind.eager
 
     def route(self, sender: _Entry | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self.kind.watched() or kwargs or not args or len({len(column) for column in args}) != 1 or not len(args[0]):
+        args = self.loop.checked(args, kwargs)
+        first, columns = args[: self.loop.before], args[self.loop.before :]
+        lengths = {len(column) if hasattr(column, "__len__") else 0 for column in columns}
+        if self.kind.watched() or kwargs or len(lengths) != 1 or 0 in lengths:
             return self.eager(self.owner, args, kwargs)
-        args = _made_plain(_as_lists(args))
-        keys = {_structure(list(example)) for example in zip(*args, strict=True)}
-        if any(isinstance(x, Value) for _, x in leaves(args)):
+        columns = _made_plain(_as_lists(columns))
+        keys = {_structure(list(example)) for example in zip(*columns, strict=True)}
+        args = (*first, *columns)
+        if any(isinstance(x, Value) for _, x in leaves(columns)):
             return self.eager(self.owner, args, kwargs)
         if len(keys) != 1:  # examples of several structures
             return tree_map(lambda y: y._data if isinstance(y, Value) else y, self.eager(self.owner, args, kwargs))
-        return self.find((*[type(column) for column in args], *keys), sender, args, {})
+        return self.find((*[type(column) for column in columns], *keys), sender, args, {})
 
 
 def _batch(owner: Owner) -> Batch:
@@ -61,8 +66,10 @@ class _Loop(_Entry):
     """The code for a function of sequences of examples: one example's code inside a loop."""
 
     in_loop = True
+    before = 0  # arguments that come before the columns
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        args = args[self.before :]
         self.one_example, self.is_mean = _batch(self.owner).one_example, _batch(self.owner).kind == "batch_mean"
         self.arrays = [type(column) if is_array(column) else None for column in args]
         example = self.example(args)
@@ -72,16 +79,17 @@ class _Loop(_Entry):
             names = [f"x{i}" for i in range(len(example))]
         self.variables = [self.names.fresh(name) for name in names]
         self.columns = [self.names.fresh(f"{name}s") for name in self.variables]
-        self.parameters = self.passed = ", ".join(self.columns)
+        self.rate = [self.names.fresh("rate") for _ in range(self.before)]
+        self.parameters = self.passed = ", ".join([*self.rate, *self.columns])
         self.layout.wrong = self.calling("other")
         self.first_lines: list[str] = []
         if any(_takes(self.one_example, len(example) + more) for more in (-1, 1)):
             columns = self.names.fresh("columns")
-            self.parameters = f"*{columns}"
+            self.parameters = ", ".join([*self.rate, f"*{columns}"])
             self.first_lines = [
                 f"if {self.names.builtin('len')}({columns}) != {len(example)}:",
-                f"    return {self.names.own('other')}(*{columns})",
-                f"{self.passed}{',' if len(example) == 1 else ''} = {columns}",
+                f"    return {self.names.own('other')}({self.parameters})",
+                f"{', '.join(self.columns)}{',' if len(example) == 1 else ''} = {columns}",
             ]
         self.accumulators: dict[Value, str] = {}
         self.met: set[Any] = set()  # sets of constants that have a way
@@ -94,19 +102,19 @@ class _Loop(_Entry):
         return tuple(_made_plain(x) for x in next(zip(*columns, strict=True)))
 
     def elsewhere(self, *args: Any, **kwargs: Any) -> Any:
-        return super().elsewhere(*_as_lists(args), **kwargs)
+        return super().elsewhere(*_as_lists(self.checked(args, kwargs)), **kwargs)
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
-        return self.learn_example(self.example(args), *args)
+        return self.learn_example(self.example(args[self.before :]), *args)
 
-    def learn_example(self, example: tuple[Any, ...], *columns: Any) -> Any:
+    def learn_example(self, example: tuple[Any, ...], *args: Any) -> Any:
         """Add the way that one example takes, and start again."""
         if _kinds(example) != self.kinds:  # a Value, or NumPy's float, where there was a constant
-            return self.elsewhere(*columns)
-        plain = _made_plain(_as_lists(columns))
-        if plain is not columns:
+            return self.elsewhere(*args)
+        plain = _made_plain(_as_lists(args))
+        if plain is not args:
             return self.call(*plain)
-        return self.call(*columns) if self.add_example(example, columns) else self.run_eagerly(*columns)
+        return self.call(*args) if self.add_example(example, args[self.before :]) else self.run_eagerly(*args)
 
     def add_example(self, example: tuple[Any, ...], columns: tuple[Any, ...]) -> bool:
         """Add the way that one example of a batch takes; False if f has to run as it is."""
@@ -158,7 +166,8 @@ class _Loop(_Entry):
     def header(self) -> list[str]:
         """Print the check of the sequences; the examples are taken apart in the loop."""
         asked, length = self.names.builtin("type"), self.names.builtin("len")
-        checks = [f"{length}({self.columns[0]}) == 0"]
+        checks = [f"{asked}({name}) is not {self.names.builtin('float')}" for name in self.rate]
+        checks.append(f"{length}({self.columns[0]}) == 0")
         checks += [f"{length}({column}) != {length}({self.columns[0]})" for column in self.columns[1:]]
         for column, kind in zip(self.columns, self.arrays, strict=True):
             if kind:
@@ -216,8 +225,17 @@ class _Loop(_Entry):
 
     def end(self, scale: str) -> list[str]:
         """Print what becomes of the sums."""
-        names = ((self.name_of(leaf), total) for leaf, total in self.accumulators.items())
-        return [*(f"{leaf}.grad += {total}{scale}" for leaf, total in names), f"return {self.total()}{scale}"]
+        changes = [self.change(self.name_of(leaf), f"{total}{scale}") for leaf, total in self.accumulators.items()]
+        return [*changes, f"return {self.total()}{scale}"]
+
+    def change(self, leaf: str, derivative: str) -> str:
+        """Print what happens to a leaf."""
+        return f"{leaf}.grad += {derivative}"
+
+    @staticmethod
+    def conclude(leaf: Value, derivative: float, *first: float) -> None:
+        """Do what `change` prints."""
+        leaf.grad += derivative
 
 
 class _ForwardLoop(_Loop):
@@ -242,7 +260,7 @@ def _number(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 class _BackwardLoop(_Loop):
     """Calls f for each example, and adds derivatives to the leaves that it closes over."""
 
-    is_backward = True
+    task = "backward"
     watched = staticmethod(_Backward.watched)
     eager = staticmethod(_Backward.eager)
 
@@ -270,6 +288,24 @@ class _BackwardLoop(_Loop):
             if (signal, name) not in printer.done:
                 lines.append(f"{name} += {printer.operand(signal).text}")
         return [*lines, "continue"]
+
+
+class _DescentLoop(_BackwardLoop):
+    """Calls f for each example, and moves the leaves that it closes over against the derivatives of all."""
+
+    task = "descend"
+    before = 1
+    called = staticmethod(_Descent.called)
+    watched = staticmethod(_Descent.watched)
+    eager = staticmethod(_Descent.eager)
+    checked = staticmethod(_Descent.checked)
+
+    def change(self, leaf: str, derivative: str) -> str:
+        return f"{leaf}._data -= {self.rate[0]} * {f'({derivative})' if ' ' in derivative else derivative}"
+
+    @staticmethod
+    def conclude(leaf: Value, derivative: float, *first: float) -> None:
+        leaf._data -= first[0] * derivative
 
 
 class _Part(_Loop):
@@ -343,27 +379,28 @@ class _Spread(_LoopCache):
     worker has no code for, and what is lost with a broken executor, is computed here.
     """
 
-    def __init__(self, owner: Owner, kind: type[_Entry], part: "type[_Part]") -> None:
-        super().__init__(owner, part)
+    def __init__(self, owner: Owner, kind: type[_Loop], part: "type[_Part]") -> None:
+        super().__init__(owner, kind)
         self.kind: type[_Part] = part
-        self.eager = kind.eager
         self.batch = _batch(owner)
         self._usual: _Part | None = None  # the latest
 
     def route(self, sender: _Entry | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        usual = self._usual
-        if usual and not kwargs and usual.fits(args) and not self.kind.watched():
+        usual, columns = self._usual, args[self.loop.before :]
+        are_floats = all(type(x) is float for x in args[: self.loop.before])
+        if usual and not kwargs and are_floats and usual.fits(columns) and not self.kind.watched():
             with suppress(UnseenError):
                 return self._spread(usual, args)
         return super().route(sender, args, kwargs)
 
     def find(self, key: Any, sender: _Entry | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute a batch of this structure."""
+        columns = args[self.loop.before :]
         with self.lock:
             entry = self.entries.get(key)
             if entry is None:
-                entry = self.kind(self.owner, key, args, kwargs)
-                entry.add_example(entry.example(args), args)
+                entry = self.kind(self.owner, key, columns, kwargs)
+                entry.add_example(entry.example(columns), columns)
                 self.entries[key] = entry
         if not entry.as_it_is:
             self._usual = entry
@@ -373,17 +410,19 @@ class _Spread(_LoopCache):
 
     def _spread(self, entry: "_Part", args: tuple[Any, ...]) -> float:
         """Compute the parts and add them up."""
-        size = -(-len(args[0]) // self.batch.chunks)
-        parts = [tuple(column[i : i + size] for column in args) for i in range(0, len(args[0]), size)]
+        first, columns = args[: self.loop.before], args[self.loop.before :]
+        count = len(columns[0])
+        size = -(-count // self.batch.chunks)
+        parts = [tuple(column[i : i + size] for column in columns) for i in range(0, count, size)]
         total, sums = 0.0, dict[Value, float]()
         for part, job in zip(parts, self._submit(entry, parts), strict=True):
             value, grads = self._received(job) or entry.compute(part)
             total += value
             for leaf, grad in grads.items():
                 sums[leaf] = sums.get(leaf, 0.0) + grad
-        scale = len(args[0]) if self.batch.kind == "batch_mean" else 1
+        scale = count if self.batch.kind == "batch_mean" else 1
         for leaf, grad in sums.items():
-            leaf.grad += grad / scale
+            self.loop.conclude(leaf, grad / scale, *first)
         return total / scale
 
     def _submit(self, entry: _Part, parts: list[Any]) -> list[Any]:
@@ -458,8 +497,8 @@ def _kinds(example: tuple[Any, ...]) -> list[Any]:
 
 
 def _as_lists(columns: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Turn columns that cannot be looked into, such as the values of a dict, into lists."""
-    lists = tuple([x if isinstance(x, list | tuple) or is_array(x) else list(x) for x in columns])
+    """Turn columns that cannot be looked into, such as the values of a dict, into lists; a rate is no column."""
+    lists = tuple([x if isinstance(x, list | tuple | float) or is_array(x) else list(x) for x in columns])
     return columns if all(map(is_, lists, columns)) else lists
 
 

@@ -26,7 +26,7 @@ from autodiff.backends import (
 from autodiff.exporting import joined
 from autodiff.primitives import Primitive, constant
 from autodiff.rolling import Place, Rolled, Target
-from autodiff.specialising import _is_watched, _Leaves, _with_signals
+from autodiff.specialising import _Descent, _is_watched, _Leaves, _with_signals
 from autodiff.terms import Block, Builder, Term
 from autodiff.tracing import trace
 from autodiff.transforms import batch_of
@@ -424,6 +424,19 @@ class Native:
             return float(self.plain.backward(*args, **kwargs))
         for leaf, slope in slopes.items():
             leaf.grad += slope
+        return value
+
+    def descend(self, rate: float, /, *args: Any, **kwargs: Any) -> float:
+        """Return the value, and set the `data` of each Value that f closes over to data - rate * derivative."""
+        rate, *_ = _Descent.checked((rate, *args), kwargs)
+        if _is_watched():
+            return float(self.plain.descend(rate, *args, **kwargs))
+        try:
+            value, slopes = self._derived(_current, args, kwargs)
+        except _TooManyWaysError:
+            return float(self.plain.descend(rate, *args, **kwargs))
+        for leaf, slope in slopes.items():
+            leaf._data -= rate * slope
         return value
 
     def as_function_of(self, parameters: Iterable[Value]) -> Callable[..., tuple[float, Any]]:

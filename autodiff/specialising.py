@@ -11,8 +11,8 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from autodiff import primitives as p
@@ -23,6 +23,7 @@ from autodiff.arguments import (
     _Layout,
     _made_plain,
     _parameters,
+    _signature,
     _structure,
     _with_defaults,
 )
@@ -34,7 +35,7 @@ from autodiff.terms import Ask, Block, Builder, NotDeterministicError, Term, out
 from autodiff.tracing import Trace, is_number, trace
 from autodiff.transforms import _deriving
 from autodiff.trees import builder, children, is_array, leaves, tree_map, unflatten
-from autodiff.value import Value, _get_mode, _mode_with, _node
+from autodiff.value import Value, _get_mode, _mode_with, _node, _refuse_while_tracing
 
 __all__ = ["Specialisation"]
 
@@ -97,15 +98,21 @@ class _Cache:
         self.found: _Entry | None = None  # what the latest call that did not fit there was for
         self.lock = threading.RLock()
 
+    @cached_property
+    def function(self) -> Callable[..., Any]:
+        """The function whose arguments a call has."""
+        return self.kind.called(self.owner)
+
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Find or make the specialisation for these arguments, and call it."""
         return self.route(None, args, kwargs)
 
     def route(self, sender: "_Entry | None", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do so for a call from outside, or for one that the code of a specialisation is not made for."""
+        args = self.kind.checked(args, kwargs)
         if self.kind.watched():
             return self.kind.eager(self.owner, args, kwargs)
-        args, kwargs = _with_defaults(self.owner.function, args, kwargs)
+        args, kwargs = _with_defaults(self.function, args, kwargs)
         if any(isinstance(x, Value) for _, x in leaves([args, kwargs])):
             return self.kind.eager(self.owner, args, kwargs)
         args, kwargs = _made_plain(args), _made_plain(kwargs)
@@ -141,7 +148,7 @@ class _Cache:
 class _Entry:
     """The code for one structure of arguments."""
 
-    is_backward = False
+    task = ""  # what is done beside calling f
     in_loop = False
     watched = staticmethod(_is_watched)
 
@@ -150,10 +157,10 @@ class _Entry:
         self.key = key
         self.seconds = 0.0
         self.shape = ", ".join([_describe(x) for x in args] + [f"{k}={_describe(x)}" for k, x in kwargs.items()])
-        self.name = f"backward_{owner.__name__}" if self.is_backward else owner.__name__
+        self.name = f"{self.task}_{owner.__name__}" if self.task else owner.__name__
         self.names = Names(self.name, f"{self.name}_careful")
         self.layout = _Layout(self.names)
-        self.parameters, self.passed, self.call_args = _parameters(owner.function, args, kwargs)
+        self.parameters, self.passed, self.call_args = _parameters(self.cache.function, args, kwargs)
         self.source = ""
         self.call: Callable[..., Any] = self.run_eagerly
         self.careful_call: Callable[..., Any] | None = None  # printed when first needed
@@ -181,6 +188,17 @@ class _Entry:
         return f"return {self.names.own(word)}({self.passed})"
 
     # ---- what differs between calling and differentiating
+
+    @staticmethod
+    def called(owner: Owner) -> Callable[..., Any]:
+        """Give the function whose arguments a call has."""
+        f: Callable[..., Any] = owner.function
+        return f
+
+    @staticmethod
+    def checked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Refuse positional arguments that f would not."""
+        return args
 
     @staticmethod
     def eager(owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -306,12 +324,12 @@ class _Entry:
     @property
     def cache(self) -> _Cache:
         """Give the specialisations of which this is one."""
-        cache: _Cache = self.owner._backward if self.is_backward else self.owner._forward
+        cache: _Cache = self.owner._caches[self.task]
         return cache
 
     def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Arrange the arguments of a call by parameter."""
-        return _parameters(self.owner.function, args, kwargs)[2]
+        return _parameters(self.cache.function, args, kwargs)[2]
 
     # ---- generating
 
@@ -324,7 +342,8 @@ class _Entry:
 
     def print(self, name: str, careful: bool) -> str:
         """Print the whole function."""
-        printer = Printer(self.builder, careful, self.give, self.miss(), self.names, places_results=self.is_backward)
+        places_results = self.task == "backward"
+        printer = Printer(self.builder, careful, self.give, self.miss(), self.names, places_results)
         for leaf, term in self.builder.captured.items():
             term.name = term.name or self.names.fresh(str(leaf.label or "w"))
         body = self.body(printer)
@@ -382,7 +401,7 @@ class _Entry:
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         function: Callable[..., Any] = namespace[name]
         if not self.in_loop:
-            function.__defaults__, function.__kwdefaults__ = _defaults(self.owner.function)
+            function.__defaults__, function.__kwdefaults__ = _defaults(self.cache.function)
         return function
 
     def careful(self, *args: Any, **kwargs: Any) -> Any:
@@ -408,8 +427,8 @@ class _Entry:
             words |= {"watched": self.names.own("watched", self.watched), "math": self.names.own("math", math)}
             used = set(re.findall(r"\w+", source + careful))  # and words in strings: that does no harm
             objects = {name: x for name, x in self.names.objects().items() if name in used and x is not math}
-            defaults = (None, None) if self.in_loop else _defaults(self.owner.function)
-        return Code(self.name, source, careful, objects, words, defaults, self.shape, self.is_backward)
+            defaults = (None, None) if self.in_loop else _defaults(self.cache.function)
+        return Code(self.name, source, careful, objects, words, defaults, self.shape, self.task)
 
     def check(self, printer: Printer, block: Block) -> list[str]:
         """Print the check at the end of a way."""
@@ -479,8 +498,15 @@ class _Forward(_Entry):
 class _Backward(_Entry):
     """Calls f, and adds derivatives to the leaves that it closes over."""
 
-    is_backward = True
+    task = "backward"
+    attribute, what, change = "grad", "gradient", "{leaf}.grad += {x}"  # of a leaf
     watched = staticmethod(_is_watched_or_free)
+
+    @classmethod
+    def changed(cls, owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Any], "_Leaves"]:
+        """Evaluate f itself, and say what the numbers of leaves would become."""
+        value, signals, found = _with_signals(owner.function, *args, **kwargs)
+        return value, [leaf.grad + x for leaf, x in zip(found.values, signals, strict=True)], found
 
     @staticmethod
     def eager(owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -501,23 +527,72 @@ class _Backward(_Entry):
         return value
 
     def give(self, printer: Printer, block: Block) -> list[str]:
-        value, *signals, found = block.outputs or [0.0, _Leaves()]
+        value, *numbers, found = block.outputs or [0.0, _Leaves()]
         lines = self.check(printer, block)
         result = printer.operand(value)
-        # An error must leave the gradients as they were: what may raise comes before the first of them changes.
+        # An error must leave the leaves as they were: what may raise comes before the first of them changes.
         if not result.text.isidentifier():
             lines.append(f"{self.names.own('value')} = {result.text}")
-        additions: list[tuple[Any, str]] = []
-        for leaf, signal in zip(found.values, signals, strict=True):
-            if isinstance(signal, Term) or signal:
-                text = printer.operand(signal)
+        changes: list[tuple[Any, str]] = []
+        for leaf, x in zip(found.values, numbers, strict=True):
+            if isinstance(x, Term) or x:
+                text = printer.operand(x)
                 shown = text.text
-                if additions and not text.is_safe:
+                if changes and not text.is_safe:
                     shown = printer.name_derivative()
                     lines.append(f"{shown} = {text.text}")
-                additions.append((signal, f"{self.name_of(leaf)}.grad += {shown}"))
-        lines += printer.placed(block, additions)
+                changes.append((x, self.change.format(leaf=self.name_of(leaf), x=shown)))
+        lines += self.placed(printer, block, changes)
         return [*lines, f"return {result.text if result.text.isidentifier() else self.names.own('value')}"]
+
+    def placed(self, printer: Printer, block: Block, changes: list[tuple[Any, str]]) -> list[str]:
+        """Put each change of a leaf where what it depends on is computed."""
+        return printer.placed(block, changes)
+
+
+class _Descent(_Backward):
+    """Calls f, and moves the leaves that it closes over against their derivatives."""
+
+    task = "descend"
+    attribute, what, change = "_data", "data", "{leaf}._data = {x}"
+    watched = staticmethod(_is_watched)
+
+    @staticmethod
+    def called(owner: Owner) -> Callable[..., Any]:
+        return _after_rate(owner.function)
+
+    @staticmethod
+    def checked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        _refuse_while_tracing("descend()", "call it after the compiled function")
+        if any(isinstance(x, Value) for _, x in leaves([args[1:], kwargs])):
+            raise TypeError(
+                "descend() moves the Values that the function closes over, and takes numbers as arguments: write "
+                "v.data for a Value v"
+            )
+        return constant(args[0], "the rate", "a number"), *args[1:]
+
+    @staticmethod
+    def eager(owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value, moved, found = _Descent.changed(owner, args, kwargs)
+        result = value._data if isinstance(value, Value) else value  # which may be a leaf
+        _move(found, [x._data for x in moved])
+        return result
+
+    @classmethod
+    def changed(cls, owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Any], "_Leaves"]:
+        with _mode_with(recording=True):  # even inside no_grad(): the derivatives are asked for
+            return _with_steps(owner.function, *args, **kwargs)
+
+    def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
+        return trace(partial(_with_steps, self.owner.function), args, kwargs)
+
+    def answer(self, record: Trace) -> Any:
+        value, moved, found = record.value()
+        _move(found, moved)
+        return value
+
+    def placed(self, printer: Printer, block: Block, changes: list[tuple[Any, str]]) -> list[str]:
+        return [line for _, line in changes]  # a leaf is not 0 where its derivative is
 
 
 def as_values(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -572,6 +647,34 @@ def _with_signals(f: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any
     with _deriving(order):
         signals = pull(order, {output: 1.0}, list(found))
     return output, [signals.get(leaf, 0.0) for leaf in found], _Leaves(found)
+
+
+def _with_steps(f: Callable[..., Any], rate: Any, *args: Any, **kwargs: Any) -> tuple[Any, list[Any], _Leaves]:
+    """Evaluate f, and say where a step against its derivatives takes the leaves that it closes over."""
+    value, signals, found = _with_signals(f, *args, **kwargs)
+    with _mode_with(deriving=True):
+        return value, [leaf - rate * signal for leaf, signal in zip(found.values, signals, strict=True)], found
+
+
+def _move(found: _Leaves, numbers: list[float]) -> None:
+    for leaf, x in zip(found.values, numbers, strict=True):
+        leaf._data = x
+
+
+def _after_rate(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Give f one parameter more, before all others."""
+    from inspect import Parameter  # here, since few need it
+
+    def after_rate(rate: float, /, *args: Any, **kwargs: Any) -> Any:
+        return f(*args, **kwargs)
+
+    with suppress(TypeError, ValueError):  # a built-in function without a signature
+        signature, name = _signature(f), "rate"
+        while name in signature.parameters:
+            name += "_"
+        rate = Parameter(name, Parameter.POSITIONAL_ONLY)
+        after_rate.__signature__ = signature.replace(parameters=[rate, *signature.parameters.values()])  # type: ignore[attr-defined]
+    return after_rate
 
 
 def _forget(files: dict[str, str]) -> None:

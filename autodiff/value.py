@@ -696,7 +696,7 @@ def descend(leaves: Iterable[Value], rate: float) -> None:
     0.0
     """
     _refuse_while_tracing("descend()", "call it after the compiled function")
-    rate = constant(rate, "the rate")
+    rate = constant(rate, "the rate", "a number")
     for leaf in leaves:
         if leaf._primitive is not None:
             leaf.data = leaf.data  # raises

@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf, nan
 from typing import Any, NamedTuple
 
@@ -602,6 +603,46 @@ def _eager_backward(scalar: Function) -> Function:
     return backward
 
 
+RATE = 0.375
+
+
+def _steps(descend: Function, weights: list[Value], *args: Any) -> Any:
+    """Give the outcome of a call, and where it moves the Values from outside, which stay there no longer."""
+    before = [w.data for w in weights]
+    found = outcome(descend, *args), bits([w.data + 0.0 for w in weights])  # a step of -0.0 moves -0.0 to 0.0
+    for w, x in zip(weights, before, strict=True):
+        w.data = x
+    return found
+
+
+def _eager_descend(scalar: Function, weights: list[Value]) -> Function:
+    """Do what `fast.descend` does."""
+
+    def descend(*args: Any) -> float:
+        for w in weights:
+            w.grad = 0.0
+        value: float = _eager_backward(scalar)(*args)
+        ad.descend(weights, RATE)
+        return value
+
+    return descend
+
+
+def check_descend(program: Program) -> str | None:
+    """Compare `fast.descend` with `backward` and a step: the value, and where the Values from outside go."""
+    fast = None
+    for call, _, closed in _runs(program):
+        scalar = first(packed(closed))
+        fast = fast or compile(scalar, max_ways=program.max_ways)
+        weights = [closed.__globals__[name] for name in ("w0", "w1")]
+        expected(scalar, call.args)
+        right = _steps(_eager_descend(scalar, weights), weights, call.args)
+        message = _compare("fast.descend", call, _steps(partial(fast.descend, RATE), weights, call.args), right)
+        if message:
+            return message
+    return None
+
+
 def check_backward(program: Program) -> str | None:
     """Compare `fast.backward` with `backward`: the value, and what is added to the Values from outside."""
     fast = None
@@ -631,6 +672,9 @@ def check_batch(program: Program) -> str | None:
         message = _compare("batch", call, outcome(fast, *columns), right)
         right = _gradients(_eager_backward(eager), weights, *columns)
         message = message or _compare("batch.backward", call, _gradients(fast.backward, weights, *columns), right)
+        right = _steps(_eager_descend(eager, weights), weights, *columns)
+        found = _steps(partial(fast.descend, RATE), weights, *columns)
+        message = message or _compare("batch.descend", call, found, right)
         if message:
             return message
     return None
@@ -639,6 +683,7 @@ def check_batch(program: Program) -> str | None:
 ROUTES: dict[str, Callable[[Program], str | None]] = {
     "call": check_call,
     "backward": check_backward,
+    "descend": check_descend,
     "batch": check_batch,
     **{name: check_derivative(name) for name in DERIVATIVES},
 }

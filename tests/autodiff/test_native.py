@@ -72,6 +72,27 @@ def close(found: Any, expected: Any, within: float = 1e-12) -> bool:
 
 
 @pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("max_ways", [64, 1])
+def test_a_step_down_moves_as_that_of_python(max_ways: int) -> None:
+    def loss(x: Any) -> Any:
+        return (w * x - 1.0) ** 2 if x > 0.0 else w * v
+
+    found = []
+    for options in ({}, {"backend": "numba", "max_ways": max_ways}):
+        w, v = Value(0.5), Value(2.0)
+        one, batch = compile(loss, **options), compile(batch_mean(loss), **options)  # type: ignore[call-overload]
+        values = [one.descend(0.25, 1.0), one.descend(0.5, -1.0), batch.descend(1, [2.0, -1.0]), w.data, v.data]
+        found.append([*values, w.grad, v.grad])
+        with pytest.raises(TypeError, match="the rate must be a number"):
+            one.descend("0.1", 1.0)
+        with pytest.raises(TypeError, match="takes numbers as arguments"):
+            one.descend(0.1, w)
+        with ad.anomaly_detection():
+            assert one.descend(0.0, 1.0) == (w.data - 1.0) ** 2
+    assert found[0] == found[1]
+
+
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("sizes", [[2, 16, 16, 1], [1, 40, 1], [7, 5, 9, 4, 1], [3, 2, 60, 1]])
 def test_a_net_is_loops_and_its_gradient_is_that_of_python(sizes: list[int]) -> None:
     model, loss = network(sizes, ad.tanh)
