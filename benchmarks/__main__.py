@@ -46,13 +46,13 @@ ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THR
 METHOD = """\
 How it was measured (`benchmarks/harness.py`): all engines of a table run in one process. First their results are
 compared, and a difference above 1e-9 stops everything. Then they take turns, each making as many calls as fit into a
-twentieth of a second, for eleven rounds, forwards and backwards; a call that takes longer than a quarter of a second is
-measured in two rounds. Each turn ends with a garbage collection, which counts: everybody clears up what their own calls
-left behind. Times are medians in microseconds. The number in brackets is the median of the ratios to the first row in
-the same round, below 1 where the other engine is faster: on a shared machine, whose speed changes from one second to
-the next, ratios are the steadier. Everything is computed in double precision, on small data that needs no second
-thread, and with the garbage collector on. "By hand" is what a careful person would write, using everything known about
-the derivative.
+twentieth of a second, but at least three, for eleven rounds, forwards and backwards; a call that takes longer than a
+quarter of a second is measured in two rounds. Each turn ends with a garbage collection, which counts: everybody clears
+up what their own calls left behind. Times are medians in microseconds. The number in brackets is the median of the
+ratios to the first row in the same round, below 1 where the other engine is faster: on a shared machine, whose speed
+changes from one second to the next, ratios are the steadier. Everything is computed in double precision, on small data
+that needs no second thread, and with the garbage collector on. "By hand" is what a careful person would write, using
+everything known about the derivative.
 
 Absolute times differ from machine to machine; the ratios differ less. Run it yourself with `make bench`.
 """

@@ -32,13 +32,14 @@ class Settings:
 
     rounds: int = 11
     slot: float = 0.05
+    fewest: int = 3  # calls in a slot: the first after a garbage collection is cheaper than those that follow
     slow: float = 0.25
     slow_rounds: int = 2
     quick: bool = False
     plots: Path | None = None  # the folder for pictures, if any are wanted
 
 
-QUICK = Settings(rounds=2, slot=0.001, slow=0.05, slow_rounds=1, quick=True)
+QUICK = Settings(rounds=2, slot=0.001, fewest=1, slow=0.05, slow_rounds=1, quick=True)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def measure(
     difference = compare({name: job.numbers() for name, job in jobs.items()})
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     with clean_heap():
-        calls = {name: calibrate(job.run, settings.slot, clock) for name, job in jobs.items()}
+        calls = {name: calibrate(job.run, settings, clock) for name, job in jobs.items()}
         for number in range(settings.rounds):
             for name in turns(list(jobs), number):
                 if not is_done(seconds[name], settings):
@@ -136,16 +137,16 @@ def is_done(times: list[float], settings: Settings) -> bool:
     return bool(times) and min(times) > settings.slow and len(times) >= settings.slow_rounds
 
 
-def calibrate(run: Callable[[], Any], seconds: float, clock: Clock) -> int:
+def calibrate(run: Callable[[], Any], settings: Settings, clock: Clock) -> int:
     """Find how many calls fill a slot; the calls made here warm up caches and specialising interpreters.
 
     The first call does not count: engines that prepare a function do so then, and that may take many slots.
     """
     run()
     calls = 1
-    while (elapsed := slot(run, calls, clock) * calls) < seconds / 4:
+    while (elapsed := slot(run, calls, clock) * calls) < settings.slot / 4:
         calls *= 2
-    return max(1, round(calls * seconds / elapsed))
+    return max(settings.fewest, round(calls * settings.slot / elapsed))
 
 
 def slot(run: Callable[[], Any], calls: int, clock: Clock) -> float:

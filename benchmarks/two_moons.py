@@ -103,7 +103,7 @@ def eager(task: Task, rate: float) -> tuple[Step, Callable[[], Any]]:
 def compiled(task: Task, rate: float) -> tuple[Step, Callable[[], Any]]:
     """Compile the mean loss, with the loop over the batch in the compiled code, and the penalty, which has no loop.
 
-    For one example no loop is needed: loss and penalty are one function.
+    For one example no loop is needed: loss, penalty and update are one function.
     """
     network = model()
     parameters = network.parameters()
@@ -112,19 +112,32 @@ def compiled(task: Task, rate: float) -> tuple[Step, Callable[[], Any]]:
     penalty = autodiff.compile(lambda: ALPHA * nn.l2_penalty(parameters))
     penalised = autodiff.compile(lambda x, y: nn.hinge(network(x), y) + ALPHA * nn.l2_penalty(parameters))
 
+    if len(task.rows) == 1:
+        return partial(penalised.descend, rate, task.rows[0], task.targets[0]), lambda: [p.data for p in parameters]
+
     def step() -> float:
         optimiser.zero_grad()
         value: float = mean_loss.backward(task.rows, task.targets) + penalty.backward()
         optimiser.step()
         return value
 
-    def step_of_one() -> float:
+    return step, lambda: [p.data for p in parameters]
+
+
+def with_optimiser(task: Task, rate: float) -> tuple[Step, Callable[[], Any]]:
+    """Leave the update for one example to an optimiser, which could be any."""
+    network = model()
+    parameters = network.parameters()
+    optimiser = nn.SGD(parameters, rate)
+    penalised = autodiff.compile(lambda x, y: nn.hinge(network(x), y) + ALPHA * nn.l2_penalty(parameters))
+
+    def step() -> float:
         optimiser.zero_grad()
         value: float = penalised.backward(task.rows[0], task.targets[0])
         optimiser.step()
         return value
 
-    return step_of_one if len(task.rows) == 1 else step, lambda: [p.data for p in parameters]
+    return step, lambda: [p.data for p in parameters]
 
 
 def loss_of(parameters: Sequence[Any], x: Sequence[Any], y: Any) -> Any:
@@ -353,7 +366,7 @@ def contestants(batch: int) -> list[Contestant]:
         **jax_builds(),
     }
     if batch == 1:
-        builds["chainrule, compiled step"] = compiled_step
+        builds |= {"chainrule, optimiser": with_optimiser, "chainrule, parameters as arguments": compiled_step}
     if batch <= MICROGRAD_UP_TO:
         builds["micrograd"] = with_micrograd
     return [Contestant(name, partial(job, build, task)) for name, build in builds.items()]
@@ -379,10 +392,11 @@ def title(batch: int) -> str:
 TEXT = """
 Two moons, network 2-16-16-1 (337 parameters, ReLU), hinge loss plus 1e-4 times the sum of squares: forward, backward
 and update of one full training step. The loss and all parameters after a step are compared. In the first row the
-parameters are Values and `nn.SGD` updates them; "compiled step" takes floats and returns floats, update included, as
-JAX's does, and writes every example out, so that it is for one only. "PyTorch" has modules and an optimiser; "one
-tensor" saves it what can be saved. "Packed" is JAX with all parameters in one array. micrograd is not run on 1000
-examples: a step takes it about 14 seconds.
+parameters are Values; `descend` makes a whole step with one example, update included, as JAX's compiled step does, and
+with more `nn.SGD` moves them. "Optimiser" is one example with `backward` and `nn.SGD`. "Parameters as arguments" takes
+and returns floats instead, and writes every example out, so that it is for one only. "PyTorch" has modules and an
+optimiser; "one tensor" saves it what can be saved. "Packed" is JAX with all parameters in one array. micrograd is not
+run on 1000 examples: a step takes it about 14 seconds.
 """
 
 if __name__ == "__main__":
