@@ -450,7 +450,10 @@ class Printer:
     def _sink(self, term: Term, text: str, sinks: dict[Term, str], indent: str) -> None:
         """Print the addition of an output to its accumulator."""
         self._title(term, indent)
-        self.lines.append(f"{self._inner(indent)}{sinks[term]} += {bare(text)}")
+        sign = "+"
+        if term.primitive is p.neg and text != term.name:
+            sign, text = "-", self.operand(term.args[0]).text
+        self.lines.append(f"{self._inner(indent)}{sinks[term]} {sign}= {bare(text)}")
         self.done.add((term, sinks[term]))
 
     def _title(self, term: Term | None, indent: str) -> None:

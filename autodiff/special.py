@@ -724,10 +724,11 @@ def logsumexp(*xs: float) -> float:
     high = max(xs)
     if math.isinf(high):
         return high if all(x == x for x in xs) else nan
-    first = xs.index(high)
-    rest = 0.0
-    for i, x in enumerate(xs):
-        if i != first:
+    rest, met = 0.0, False
+    for x in xs:
+        if x == high and not met:
+            met = True  # its exponential is the 1 of log1p
+        else:
             rest += math.exp(x - high)
     return high + math.log1p(rest)
 
@@ -739,10 +740,11 @@ def softmax(index: float, *xs: float) -> float:
 
 def softmax_entries(xs: tuple[float, ...]) -> list[float]:
     """Return all entries of the softmax."""
-    high = max(xs)
-    powers = [math.exp(x - high) for x in xs]
-    total = 0.0
-    for power in powers:
+    high, total = max(xs), 0.0
+    powers = []
+    for x in xs:
+        power = math.exp(x - high)
+        powers.append(power)
         total += power
     return [power / total for power in powers]
 
