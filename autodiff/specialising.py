@@ -197,7 +197,7 @@ class _Entry:
 
     @staticmethod
     def checked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """Refuse positional arguments that f would not."""
+        """Check the arguments of a call, before anything else; give the positional ones as they are used."""
         return args
 
     @staticmethod
