@@ -177,7 +177,7 @@ class Compiled:
     @property
     def __wrapped__(self) -> Callable[..., Any]:
         """The generated function, for `inspect.getsource` and `inspect.signature`."""
-        entry = self._forward.first or self._backward.first or self._descent.first
+        entry = self._forward.first or self._backward.first  # that of `descend` has one parameter more
         return self.function if entry is None else entry.call
 
     def save(self, path: "str | os.PathLike[str]") -> None:

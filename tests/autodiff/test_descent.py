@@ -1,5 +1,6 @@
 """`fast.descend`: forward, backward and the step of gradient descent in one piece of code."""
 
+import inspect
 import pickle
 import runpy
 from collections.abc import Callable
@@ -146,6 +147,7 @@ def test_parameters_keep_their_names_and_defaults() -> None:
     for _ in range(2):
         w.data = 2.0
         assert fast.descend(0.5, 1.0) == 6.0
+        assert list(inspect.signature(fast).parameters) == ["x", "rate", "power"]
         assert w.data == 0.5
         assert fast.descend(1.0, x=1.0, rate=0.25, power=2.0) == 0.25
         assert w.data == 0.0
